@@ -1,0 +1,1 @@
+"""LangGraph graphs: the agent, the skill creator, prompt nodes."""

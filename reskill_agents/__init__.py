@@ -1,0 +1,59 @@
+"""LangGraph agents whose skills evolve: written from failures, tested against the old version, kept on evidence."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from reskill_agents.episodes import Episode, Firing, Group, Turn
+from reskill_agents.errors import ReSkillError
+from reskill_agents.library import Operation, OperationKind, Proposal, SkillLibrary
+from reskill_agents.methods import Method
+from reskill_agents.selection import Selection, SkillSelector, TurnContext
+from reskill_agents.skill import Skill
+from reskill_agents.trials import Arm
+from reskill_agents.trigger import Repeat, Trigger, TriggerKind
+
+if TYPE_CHECKING:
+    from reskill_agents.graphs.prompt_nodes import skill_node
+    from reskill_agents.trainers.loop import train
+
+_LAZY = {
+    "skill_node": "reskill_agents.graphs.prompt_nodes",
+    "train": "reskill_agents.trainers.loop",
+}
+
+__version__ = "0.1.0"
+__all__ = [
+    "Arm",
+    "Episode",
+    "Firing",
+    "Group",
+    "Method",
+    "Operation",
+    "OperationKind",
+    "Proposal",
+    "ReSkillError",
+    "Repeat",
+    "Selection",
+    "Skill",
+    "SkillLibrary",
+    "SkillSelector",
+    "Trigger",
+    "TriggerKind",
+    "Turn",
+    "TurnContext",
+    "skill_node",
+    "train",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Load the names that need langchain or torch on first use (PEP 562)."""
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

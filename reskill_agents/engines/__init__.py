@@ -1,0 +1,1 @@
+"""Policy engines; those that need torch are imported by name on use."""

@@ -1,0 +1,1 @@
+"""Rollouts to groups to rows to a GRPO update to published weights."""
