@@ -140,9 +140,7 @@ def obey(directives: Sequence[Directive], situation: Situation, proposal: Choice
     forbidden = _forbidden(by_form[Form.AVOID] + by_form[Form.ONCE], situation)
     if not due:
         for directive in by_form[Form.AMONG]:
-            offered = [
-                c for c in situation.choices if directive.target.holds(c, words) and c.action not in forbidden
-            ]
+            offered = [c for c in situation.choices if directive.target.holds(c, words) and c.action not in forbidden]
             if directive.criterion and directive.target.holds(choice, words) and len(offered) > 1:
                 choice = pick_by(directive.criterion, offered, words)
                 break
@@ -219,12 +217,26 @@ def sentence(directive: Directive) -> str:
     if directive.form is Form.AMONG:
         if directive.criterion is None:
             raise ValueError("an among directive needs 'criterion'")
-        return f"When several {directive.target.kind} choices are offered, take the one {_CRITERIA[directive.criterion]}."
+        return (
+            f"When several {directive.target.kind} choices are offered, take the one {_CRITERIA[directive.criterion]}."
+        )
     if directive.form is Form.AVOID:
         return f"Do not take {target} marked `{directive.mark}`." if directive.mark else f"Do not take {target}."
     if directive.form is Form.SOON:
         return f"Take {target} as soon as it is offered."
     return f"Never take {target} twice."
+
+
+def when_phrase(directive: Directive) -> str:
+    """When the advice matters: "`buy now` is offered", "several item choices are offered"."""
+    if directive.form is Form.AMONG:
+        return f"several {directive.target.kind} choices are offered"
+    return f"{class_phrase(ActionClass(directive.target.kind, directive.target.text))} is offered"
+
+
+def body_for(directive: Directive) -> str:
+    """The body of a skill that gives this advice: when to use and the action, in the grammar's wording."""
+    return f"**When to use:** {when_phrase(directive)}.\n**Action:** {sentence(directive)}"
 
 
 def _article(word: str) -> str:

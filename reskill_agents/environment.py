@@ -132,3 +132,24 @@ class World(Protocol):
     def system_prompt(self) -> str:
         """What the agent is told about this world before the first observation."""
         ...
+
+
+class ScriptedActor(Protocol):
+    """A careless player of a world, one episode long: what the stand-in policy does when nobody advises it."""
+
+    def act(self, observation: Observation) -> Choice:
+        """The choice it would take; always one of ``observation.choices``."""
+        ...
+
+
+@runtime_checkable
+class ScriptedWorld(World, Protocol):
+    """A world on which a stand-in policy can be cloned: all observations list choices, over a closed vocabulary."""
+
+    def vocabulary(self) -> Sequence[str]:
+        """Every word that observations, choices and system prompt can hold, in a fixed order."""
+        ...
+
+    def actor(self, seed: int) -> ScriptedActor:
+        """A careless actor with its own randomness. Deterministic in ``seed`` and the observations."""
+        ...

@@ -160,5 +160,7 @@ def compile_set(patterns: Sequence[str]) -> re2.Set:
     try:
         compiled.Compile()
     except re2.error as error:
-        raise SkillError(f"the {len(patterns)} patterns of this library do not compile into one set: {error}") from error
+        raise SkillError(
+            f"the {len(patterns)} patterns of this library do not compile into one set: {error}"
+        ) from error
     return compiled
