@@ -15,6 +15,7 @@ from reskill_agents.trigger import Trigger
 NAME_PATTERN = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 MAX_NAME = 64  # Agent Skills specification
 MAX_DESCRIPTION = 1024  # Agent Skills specification
+_UNFIT = frozenset({"Cc", "Cs"})  # control characters and lone surrogates: no text file holds them
 MAX_AUTHORED_CHARACTERS = 500  # the paper's limit on name + when + action + example; checked for authored skills
 
 
@@ -90,4 +91,8 @@ def skill_problems(name: str, description: str, body: str) -> list[str]:
         problems.append("description must be one line")
     if not body:
         problems.append("body is empty")
+    for label, text in (("description", description), ("body", body)):
+        unfit = sorted({f"U+{ord(c):04X}" for c in text if unicodedata.category(c) in _UNFIT and c not in "\n\t"})
+        if unfit:
+            problems.append(f"{label} holds control characters: {', '.join(unfit)}")
     return problems

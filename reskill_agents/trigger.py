@@ -65,8 +65,10 @@ class Trigger:
             problems.append(f"trigger {self.kind} needs a pattern")
         if not has_pattern and self.pattern:
             problems.append(f"trigger {self.kind} takes no pattern, got {self.pattern!r}")
-        if has_pattern and self.kind is not TriggerKind.TOOL and self.pattern:
-            problems.extend(pattern_problems(self.pattern))
+        if has_pattern and self.pattern:
+            problems.extend(
+                pattern_problems(re2.escape(self.pattern) if self.kind is TriggerKind.TOOL else self.pattern)
+            )
         if self.cooldown < 1:
             problems.append(f"trigger cooldown must be at least 1 turn, got {self.cooldown}")
         if problems:
@@ -84,6 +86,8 @@ def pattern_problems(pattern: str) -> list[str]:
     options.log_errors = False
     try:
         re2.compile(pattern, options)
+    except UnicodeEncodeError as error:
+        return [f"invalid pattern {pattern!r}: {error.reason}"]
     except re2.error as error:
         reason = error.args[0].decode() if isinstance(error.args[0], bytes) else str(error)
         hint = ""
