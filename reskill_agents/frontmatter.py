@@ -1,7 +1,8 @@
 """The YAML subset that SKILL.md front matter may use: block mappings of plain strings.
 
-The reference validator reads front matter with strictyaml and cuts it at the first ``---`` anywhere. What is written here
-reads the same there, in PyYAML and here; what strictyaml refuses (flow style, anchors, tags, duplicate keys) is refused here.
+The reference validator reads front matter with strictyaml and cuts it at the first ``---`` anywhere. What is written
+here reads the same there, in PyYAML and here; what strictyaml refuses (flow style, anchors, tags, duplicate keys) is
+refused here too.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def _events(front: str) -> Iterator[yaml.Event]:
 
 
 def _value(event: yaml.Event, events: Iterator[yaml.Event]) -> FrontValue:
-    line = event.start_mark.line + 2 if event.start_mark else 0
+    line = _line(event)
     if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
         raise SkillError(f"line {line}: anchors and aliases (& *) are not allowed; put the text in quotes")
     if isinstance(event, yaml.ScalarEvent):
@@ -88,7 +89,7 @@ def _value(event: yaml.Event, events: Iterator[yaml.Event]) -> FrontValue:
 
 
 def _mapping(start: yaml.MappingStartEvent, events: Iterator[yaml.Event]) -> dict[str, FrontValue]:
-    line = start.start_mark.line + 2
+    line = _line(start)
     if start.anchor:
         raise SkillError(f"line {line}: anchors and aliases (& *) are not allowed; put the text in quotes")
     _refuse_tag(start.tag, line)
@@ -96,13 +97,18 @@ def _mapping(start: yaml.MappingStartEvent, events: Iterator[yaml.Event]) -> dic
     result: dict[str, FrontValue] = {}
     for event in _until(events, yaml.MappingEndEvent):
         key = _value(event, events)
-        at = event.start_mark.line + 2
+        at = _line(event)
         if not isinstance(key, str):
             raise SkillError(f"line {at}: a key must be a string")
         if key in result:
             raise SkillError(f"line {at}: duplicate key {key!r}")
         result[key] = _value(next(events), events)
     return result
+
+
+def _line(event: yaml.Event) -> int:
+    """Line of the file, from 1; the front matter starts on line 2."""
+    return event.start_mark.line + 2 if event.start_mark else 0
 
 
 def _until(events: Iterator[yaml.Event], end: type[yaml.Event]) -> Iterator[yaml.Event]:
@@ -117,7 +123,7 @@ def _refuse_tag(tag: str | None, line: int) -> None:
         raise SkillError(f"line {line}: tags ({tag}) are not allowed")
 
 
-def _refuse_flow(flow_style: bool, line: int) -> None:
+def _refuse_flow(flow_style: bool | None, line: int) -> None:
     if flow_style:
         raise SkillError(f"line {line}: flow style ({{...}} or [...]) is not allowed; put the text in quotes")
 

@@ -1,8 +1,9 @@
 """SKILL.md, read and written exactly as the Agent Skills specification has it.
 
 The specification knows six top-level keys and string metadata. A trigger therefore travels in flat metadata keys
-(``reskill.trigger``, ``reskill.trigger-pattern``, ...), and once more in words at the end of the description, for clients
-that route on descriptions. Reading takes that sentence off again, so that ``parse_skill_md(render_skill_md(x)) == x``.
+(``reskill.trigger``, ``reskill.trigger-pattern``, ...), and once more in words at the end of the description, for
+clients that route on descriptions. Reading takes that sentence off again, so that
+``parse_skill_md(render_skill_md(x)) == x``.
 """
 
 from __future__ import annotations
@@ -182,16 +183,14 @@ class _Reader:
             self.problems.append(f"metadata.{_USE_WHEN}: {self.metadata[_USE_WHEN]!r}; the only value is {_OMITTED!r}")
         kind = self._choice(_TRIGGER, TriggerKind, TriggerKind.GENERAL)
         repeat = self._choice(_REPEAT, Repeat, None)
-        cooldown = self._count(_COOLDOWN)
+        cooldown = self._count(_COOLDOWN) or DEFAULT_COOLDOWN
         orphans = [key for key in (_PATTERN, _REPEAT, _COOLDOWN) if key in self.metadata]
         if _TRIGGER not in self.metadata and orphans:
             self.problems.append(f"metadata.{orphans[0]}: means nothing without {_TRIGGER}")
         if kind is None or len(self.problems) > before:
             return None
         try:
-            return Trigger(
-                kind, self.metadata.get(_PATTERN, ""), repeat, DEFAULT_COOLDOWN if cooldown is None else cooldown
-            )
+            return Trigger(kind, self.metadata.get(_PATTERN, ""), repeat, cooldown)
         except SkillError as error:
             self.problems.extend(f"metadata.{_TRIGGER}: {problem}" for problem in error.problems)
             return None

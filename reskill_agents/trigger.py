@@ -65,10 +65,10 @@ class Trigger:
             problems.append(f"trigger {self.kind} needs a pattern")
         if not has_pattern and self.pattern:
             problems.append(f"trigger {self.kind} takes no pattern, got {self.pattern!r}")
-        if has_pattern and self.pattern:
-            problems.extend(
-                pattern_problems(re2.escape(self.pattern) if self.kind is TriggerKind.TOOL else self.pattern)
-            )
+        if any("\ud800" <= character <= "\udfff" for character in self.pattern):
+            problems.append(f"trigger pattern {self.pattern!r} holds a lone surrogate")
+        elif has_pattern and self.kind is not TriggerKind.TOOL and self.pattern:
+            problems.extend(pattern_problems(self.pattern))
         if self.cooldown < 1:
             problems.append(f"trigger cooldown must be at least 1 turn, got {self.cooldown}")
         if problems:

@@ -38,7 +38,7 @@ def _phrase(trigger: Trigger) -> str:
 
 
 def literal_of(pattern: str) -> tuple[str, bool]:
-    """The text that ``pattern`` stands for literally (empty: it is a real pattern), and whether it must be the whole text."""
+    """The text ``pattern`` stands for (empty: it has operators), and whether it must be the whole text."""
     match = _LITERAL.fullmatch(pattern)
     if match is None:
         return "", False

@@ -10,43 +10,9 @@ from reskill_agents.skill import canonical_text, skill_problems
 from reskill_agents.trigger import PATTERN_KINDS
 
 _AWKWARD = st.sampled_from(
-    [
-        "---",
-        "--",
-        "'",
-        '"',
-        "\\",
-        "#",
-        ": ",
-        "- ",
-        "&a",
-        "*a",
-        "!t",
-        "{",
-        "}",
-        "[",
-        "]",
-        "|",
-        "%",
-        "@",
-        "`",
-        "null",
-        "é",
-        "e\u0301",
-    ]
-    + [
-        "Use when working on any task of this kind.",
-        "\u2028",
-        "\x85",
-        "\ufeff",
-        "🛒",
-        "click[buy now]",
-        "  ",
-        "~",
-        "1e3",
-    ]
+    [*"'\"\\#{}[]|%@`~é🛒", "---", "--", ": ", "- ", "&a", "*a", "!t", "  ", "null", "1e3", "e\u0301", "\u2028", "\x85"]
 )
-_TEXT = st.lists(st.one_of(_AWKWARD, st.text(max_size=8)), min_size=1, max_size=6).map("".join)
+_TEXT = st.lists(st.one_of(_AWKWARD, st.text(max_size=8)), min_size=1, max_size=6).map("".join).filter(bool)
 names = st.from_regex(r"[a-z0-9]{1,8}(-[a-z0-9]{1,8}){0,3}", fullmatch=True)
 _literal_patterns = _TEXT.map(lambda text: re2.escape(text))
 _patterns = st.one_of(

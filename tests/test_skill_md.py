@@ -85,7 +85,7 @@ def test_every_other_reader_sees_the_same_front_matter(skill: Skill) -> None:
 
 GOOD = {
     "minimal": "---\nname: minimal\ndescription: d\n---\nbody\n",
-    "other-keys": "---\nname: other-keys\ndescription: d\nlicense: MIT\nallowed-tools: Bash Read\ncompatibility: any\n---\nb",
+    "other-keys": "---\nname: other-keys\ndescription: d\nlicense: MIT\nallowed-tools: Bash\ncompatibility: c\n---\nb",
     "folded": "---\nname: folded\ndescription: >\n  two\n  lines\nmetadata:\n  author: someone\n  n: 1.0\n---\nb",
     "quoted": "---\nname: \"quoted\"\ndescription: 'it''s # fine: yes'\n---\nb",
     "comments": "---\n# a comment\nname: comments # here too\ndescription: d\n---\nb",
@@ -183,7 +183,7 @@ def test_a_malformed_trigger_is_refused_although_the_reference_does_not_look(met
 def test_skills_of_other_tools_become_general_skills_and_their_keys_are_kept() -> None:
     read = parse_skill_file(GOOD["other-keys"])
     assert read.skill.trigger == Trigger()
-    assert read.extra == {"license": "MIT", "allowed-tools": "Bash Read", "compatibility": "any"}
+    assert read.extra == {"license": "MIT", "allowed-tools": "Bash", "compatibility": "c"}
     assert parse_skill_file(GOOD["folded"]).extra == {"metadata.author": "someone", "metadata.n": "1.0"}
 
 
