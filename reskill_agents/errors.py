@@ -37,6 +37,10 @@ class CreatorError(ReSkillError):
     """The creator's model failed or its answer could not be used."""
 
 
+class TrialError(ReSkillError):
+    """A trial was used wrongly: an outcome outside [0, 1], evidence after the verdict, a foreign state."""
+
+
 class ConfigError(ReSkillError):
     """A setting is wrong; the message names the field, the value and what is right."""
 
