@@ -17,8 +17,6 @@ OLD, NEW = Arm.INCUMBENT, Arm.CANDIDATE
 def play(
     trial: VersionTrial, success: dict[Arm, float], rng: random.Random, *, groups: int = 16, size: int = 8
 ) -> None:
-    trial: VersionTrial, success: dict[Arm, float], rng: random.Random, *, groups: int = 16, size: int = 8
-) -> None:
     """Record one step of groups whose rollouts succeed with the arm's probability."""
     trial.record_step(
         [[(arm, float(rng.random() < success[arm])) for arm in trial.assign(size)] for _ in range(groups)]
@@ -133,7 +131,8 @@ def test_facts_are_json_lines() -> None:
 def test_history_survives_its_state() -> None:
     history = TrialHistory()
     for seed in range(3):
-        history.add(finish(VersionTrial("old", "new", seed=seed, history=history), {OLD: 0.4, NEW: 0.5}, seed).finished())
+        trial = VersionTrial("old", "new", seed=seed, history=history)
+        history.add(finish(trial, {OLD: 0.4, NEW: 0.5}, seed).finished())
     again = TrialHistory.from_state(json.loads(json.dumps(history.to_state())))
     assert again == history
     assert again.forgetting() == history.forgetting()
