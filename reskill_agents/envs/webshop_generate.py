@@ -1,0 +1,181 @@
+"""A shop of our own: products in families whose members differ in exactly one thing that a request asks for.
+
+Success must need several right things at once, so each family holds a wanted product, a dearer twin, and look-alikes
+that miss one attribute and often rank first because their texts repeat the words that they do have.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from reskill_agents.envs.webshop_catalogue import Product
+from reskill_agents.envs.webshop_goals import Goal, price_cap, price_text
+from reskill_agents.envs.webshop_reward import has_attribute
+from reskill_agents.envs.webshop_stock import BRANDS, DEPARTMENTS, OPTION_VALUES, Department, ProductType
+
+FAMILIES = 14  # of each product type
+LOOK_ALIKES = 3  # of each family, an attribute short
+TWINS = 2  # of each family, dearer
+GOALS_A_FAMILY = 4
+VALUES = (2, 3)  # values offered in an option group
+_REQUESTS = (
+    "find me {attributes} {name}",
+    "i am looking for {attributes} {name}",
+    "i need {attributes} {name}",
+    "i want {name} that is {attributes}",
+)
+_ASIN = "BCDFGHJKLMNPQRSTVWXYZ0123456789"
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratedGoal:
+    """A goal and the product type it is about (the unit that is held out)."""
+
+    goal: Goal
+    product_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratedShop:
+    """The products in document order and the goals in a shuffled order."""
+
+    products: tuple[Product, ...]
+    goals: tuple[GeneratedGoal, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Family:
+    department: Department
+    kind: ProductType
+    attributes: tuple[str, ...]  # the first two are the ones that goals ask for
+    options: dict[str, tuple[str, ...]]
+    price: float
+
+
+def generate_shop(seed: int) -> GeneratedShop:
+    """The shop of this seed; the same seed gives the same shop everywhere."""
+    rng = random.Random(f"shop/{seed}")
+    products: list[Product] = []
+    goals: list[GeneratedGoal] = []
+    taken: set[str] = set()
+    for department in DEPARTMENTS:
+        for kind in department.types:
+            of_type: list[Product] = []
+            wanted: list[tuple[Product, _Family]] = []
+            for family in _families(department, kind, rng):
+                members = _members(family, rng, taken)
+                wanted.append((members[0], family))
+                of_type.extend(members)
+            products.extend(of_type)
+            for product, family in wanted:
+                goals.extend(GeneratedGoal(goal, kind.name) for goal in _goals(product, family, of_type, rng))
+    rng.shuffle(products)
+    rng.shuffle(goals)
+    return GeneratedShop(tuple(products), tuple(goals))
+
+
+def _families(department: Department, kind: ProductType, rng: random.Random) -> list[_Family]:
+    """Families of a type; no two ask for the same pair of attributes."""
+    families: list[_Family] = []
+    pairs: set[frozenset[str]] = set()
+    while len(families) < FAMILIES:
+        attributes = tuple(rng.sample(department.attributes, 3))
+        mine = {frozenset((one, other)) for one in attributes for other in attributes if one != other}
+        if mine & pairs and len(pairs) < 2 * FAMILIES:
+            continue
+        if frozenset(attributes[:2]) in pairs:
+            continue
+        pairs |= mine
+        options = {group: _values(group, rng) for group in kind.groups}
+        families.append(_Family(department, kind, attributes, options, kind.price * rng.uniform(0.7, 1.4)))
+    return families
+
+
+def _values(group: str, rng: random.Random) -> tuple[str, ...]:
+    pool = OPTION_VALUES[group]
+    return tuple(rng.sample(pool, min(rng.choice(VALUES), len(pool))))
+
+
+def _members(family: _Family, rng: random.Random, taken: set[str]) -> list[Product]:
+    """The wanted product first, then its dearer twins and look-alikes."""
+    price = family.price
+    members = [_product(family, family.attributes, price, False, rng, taken)]
+    for _ in range(TWINS):
+        members.append(_product(family, family.attributes, price * rng.uniform(2.2, 3.5) + 45, True, rng, taken))
+    for number in range(LOOK_ALIKES):
+        dropped = family.attributes[number % 2]
+        spare = [phrase for phrase in family.department.attributes if phrase not in family.attributes]
+        kept = tuple(phrase for phrase in family.attributes if phrase != dropped)
+        attributes = (*kept, rng.choice(spare))
+        members.append(_product(family, attributes, price * rng.uniform(0.6, 1.0), True, rng, taken))
+    return members
+
+
+def _product(
+    family: _Family, attributes: Sequence[str], price: float, loud: bool, rng: random.Random, taken: set[str]
+) -> Product:
+    """One product; a ``loud`` one repeats its type and attributes in its texts and so ranks higher."""
+    asin = ""
+    while not asin or asin in taken:
+        asin = "B0" + "".join(rng.choice(_ASIN) for _ in range(8))
+    taken.add(asin)
+    listed = list(attributes)
+    rng.shuffle(listed)
+    name = family.kind.name
+    title = f"{rng.choice(BRANDS)} {name.title()}, {', '.join(phrase.title() for phrase in listed)}"
+    repeats = rng.choice((1, 2, 3)) if loud else rng.choice((0, 0, 1))
+    bullet = " ".join(f"{name}: {', '.join(listed)}." for _ in range(repeats)) or f"Made for every day by {title[:7]}."
+    cents = round(price) - 0.01
+    return Product(
+        asin=asin,
+        title=title,
+        price=cents,
+        price_text=f"${cents:.2f}",
+        options=family.options,
+        attributes=tuple(attributes),
+        category=family.department.name,
+        query=name,
+        product_category=f"{family.department.name} › {name}",
+        description=f"A {name} that is {' and '.join(listed)}." if loud else f"A {name} for daily use.",
+        bullets=(bullet, f"Comes in {len(family.options)} kinds of options."),
+        rating=f"{rng.uniform(3.2, 4.9):.1f}",
+        instruction=f"find me {' '.join(attributes[:2])} {name}",
+        instruction_attributes=tuple(attributes[:2]),
+    )
+
+
+def _goals(product: Product, family: _Family, of_type: Sequence[Product], rng: random.Random) -> list[Goal]:
+    """Goals for ``product``: two attributes, a value of every option group, a price cap below its dearer twins."""
+    asked = family.attributes[:2]
+    rivals = [other for other in of_type if all(has_attribute(other, phrase) for phrase in asked)]
+    goals: list[Goal] = []
+    seen: set[tuple[str, ...]] = set()
+    for _ in range(GOALS_A_FAMILY):
+        chosen = {group: rng.choice(values) for group, values in sorted(product.options.items())}
+        cap = price_cap(product.price, rng)
+        values = tuple(chosen.values())
+        affordable = [other for other in rivals if other.price <= cap]
+        fair = all(set(values) <= {value for group in other.options.values() for value in group} for other in affordable)
+        if values in seen or not fair:
+            continue
+        seen.add(values)
+        wish = ", and ".join(f"{group}: {value}" for group, value in chosen.items())
+        phrases = list(asked)
+        rng.shuffle(phrases)
+        text = rng.choice(_REQUESTS).format(attributes=" ".join(phrases), name=family.kind.name)
+        goals.append(
+            Goal(
+                asin=product.asin,
+                instruction=f"{text} with {wish}{price_text(cap)}",
+                attributes=asked,
+                options=values,
+                price_upper=cap,
+                title=product.title,
+                query=product.query,
+                product_category=product.product_category,
+                source="generated",
+            )
+        )
+    return goals
