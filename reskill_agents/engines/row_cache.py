@@ -1,0 +1,216 @@
+"""Keys and values of many sessions in one padded block, and attention over it for packed tokens.
+
+Every open session owns a row; the slot of a token is its position, so a row needs no bookkeeping but its length and
+going back to a common prefix costs nothing. The tokens of a forward pass, whatever their sessions, are packed into
+one sequence: the linear layers see no padding, only attention unpacks its queries. Nothing here loops over sessions.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.cache_utils import Cache
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+ATTENTION = "reskill_rows"
+_FIRST_SLOTS = 256
+_STEP = threading.local()
+
+
+class RowCache(Cache):
+    """The block: per layer two tensors of shape (rows, slots, kv heads, head dim)."""
+
+    def __init__(self) -> None:
+        super().__init__(layers=[])
+        self.rows = 0
+        self.slots = 0
+        self.keys: list[Tensor] = []
+        self.values: list[Tensor] = []
+
+    def reserve(self, rows: int, slots: int) -> None:
+        """Make room; what is stored stays. Zeros, because a masked slot must still be a number."""
+        if rows <= self.rows and slots <= self.slots:
+            return
+        if slots > self.slots:
+            slots = max(slots, _FIRST_SLOTS, min(2 * self.slots, slots + 1024))
+        rows, slots = max(rows, self.rows), max(slots, self.slots)
+        for tensors in (self.keys, self.values):
+            for index, old in enumerate(tensors):
+                tensors[index] = old.new_zeros(rows, slots, *old.shape[2:])
+                tensors[index][: self.rows, : self.slots] = old
+        self.rows, self.slots = rows, slots
+
+    def clear(self) -> None:
+        """Free the block."""
+        self.keys, self.values, self.rows, self.slots = [], [], 0, 0
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Unknown to the model: positions are always passed explicitly."""
+        return 0
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: object, **kwargs: object
+    ) -> tuple[Tensor, Tensor]:
+        """Store packed keys and values (1, kv heads, tokens, head dim) at their rows and slots; the used block."""
+        step: Step = _STEP.value
+        if layer_idx == len(self.keys):
+            for tensors, states in ((self.keys, key_states), (self.values, value_states)):
+                tensors.append(states.new_zeros(self.rows, self.slots, states.shape[1], states.shape[3]))
+        keys, values = self.keys[layer_idx], self.values[layer_idx]
+        keys[step.rows, step.positions] = key_states[0].transpose(0, 1)
+        values[step.rows, step.positions] = value_states[0].transpose(0, 1)
+        return step.block(keys), step.block(values)
+
+
+@dataclass
+class Step:
+    """The packed tokens of one forward pass.
+
+    Args:
+        rows: (tokens,) row of each token.
+        positions: (tokens,) its position.
+        queries: (tokens,) row of each token within the attention's batch.
+        columns: (tokens,) column of each token within the attention's batch.
+        batch: rows of the attention's batch.
+        width: columns of it.
+        used: slots that attention reads.
+        picked: the rows that form the batch; ``None`` for the first ``batch`` rows as they are.
+    """
+
+    rows: Tensor
+    positions: Tensor
+    queries: Tensor
+    columns: Tensor
+    batch: int
+    width: int
+    used: int
+    picked: Tensor | None
+    _masks: dict[int | None, Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def pack(cls, rows: Sequence[int], starts: Sequence[int], lengths: Sequence[int], device: torch.device) -> Step:
+        """Tokens of several sessions, one after the other: per session its row, first position and token count."""
+        count = np.asarray(lengths)
+        row = np.asarray(rows)
+        first = np.repeat(np.cumsum(count) - count, count)
+        column = np.arange(int(count.sum())) - first
+        position = column + np.repeat(np.asarray(starts), count)
+        batch = int(row.max()) + 1
+        picked = None
+        query = np.repeat(row, count)
+        if 2 * len(row) <= batch:  # mostly idle rows: attend over a copy of the busy ones
+            batch, picked = len(row), torch.from_numpy(row).to(device)
+            query = np.repeat(np.arange(len(row)), count)
+        return cls(
+            rows=torch.from_numpy(np.repeat(row, count)).to(device),
+            positions=torch.from_numpy(position).to(device),
+            queries=torch.from_numpy(query).to(device),
+            columns=torch.from_numpy(column).to(device),
+            batch=batch,
+            width=int(count.max()),
+            used=int(position.max()) + 1,
+            picked=picked,
+        )
+
+    def block(self, stored: Tensor) -> Tensor:
+        """What attention reads of a layer: (batch, kv heads, used slots, head dim)."""
+        used = stored[: self.batch, : self.used] if self.picked is None else stored[self.picked, : self.used]
+        return used.transpose(1, 2)
+
+    def unpack(self, packed: Tensor) -> Tensor:
+        """(1, heads, tokens, dim) -> (batch, heads, width, dim), zeros elsewhere."""
+        tokens = packed[0].transpose(0, 1)
+        padded = tokens.new_zeros(self.batch, self.width, *tokens.shape[1:])
+        padded[self.queries, self.columns] = tokens
+        return padded.transpose(1, 2)
+
+    def repack(self, padded: Tensor) -> Tensor:
+        """(batch, heads, width, dim) -> (1, tokens, heads, dim)."""
+        return padded.transpose(1, 2)[self.queries, self.columns][None]
+
+    def mask(self, window: int | None) -> Tensor:
+        """(batch, 1, width, used), true where a query may look: at its own position and before, within the window."""
+        if window not in self._masks:
+            position = torch.zeros(self.batch, self.width, dtype=torch.long, device=self.positions.device)
+            position[self.queries, self.columns] = self.positions
+            slot = torch.arange(self.used, device=position.device)
+            mask = slot <= position[:, :, None]
+            if window is not None:
+                mask &= slot > position[:, :, None] - window
+            self._masks[window] = mask[:, None]
+        return self._masks[window]
+
+
+def row_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """Attention of packed tokens over their rows; outside a packed forward the library's own SDPA."""
+    step: Step | None = getattr(_STEP, "value", None)
+    if step is None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
+    if kwargs.get("softcap") is not None or kwargs.get("s_aux") is not None:
+        raise NotImplementedError("attention with a soft cap or sinks is not done over rows")
+    output = nn.functional.scaled_dot_product_attention(
+        step.unpack(query),
+        key,
+        value,
+        attn_mask=step.mask(sliding_window),
+        scale=scaling,
+        enable_gqa=query.shape[1] != key.shape[1],
+    )
+    return step.repack(output), None
+
+
+AttentionInterface.register(ATTENTION, row_attention)
+AttentionMaskInterface.register(ATTENTION, sdpa_mask)
+
+
+class RowForward:
+    """Forward passes of a causal language model over a :class:`RowCache`."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.cache = RowCache()
+        self._device = next(model.parameters()).device
+        layer_types = getattr(model.config, "layer_types", None) or ()
+        prepared = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=self._device)  # keeps the model from making masks
+        self._mask: Tensor | dict[str, Tensor] = prepared
+        if "sliding_attention" in layer_types:
+            self._mask = dict.fromkeys(layer_types, prepared)
+
+    @torch.inference_mode()
+    def __call__(self, rows: Sequence[int], starts: Sequence[int], tokens: Sequence[Sequence[int]]) -> Tensor:
+        """Feed each session its new tokens; the logits after the last of each, (sessions, vocabulary)."""
+        lengths = [len(part) for part in tokens]
+        step = Step.pack(rows, starts, lengths, self._device)
+        self.cache.reserve(max(rows) + 1, step.used)
+        ids = torch.tensor([token for part in tokens for token in part], device=self._device)
+        last = torch.tensor(np.cumsum(lengths) - 1, device=self._device)
+        _STEP.value = step
+        try:
+            output = self.model(
+                input_ids=ids[None],
+                attention_mask=self._mask,
+                position_ids=step.positions[None],
+                past_key_values=self.cache,
+                use_cache=True,
+                logits_to_keep=last,
+            )
+        finally:
+            _STEP.value = None
+        return output.logits[0]
