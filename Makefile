@@ -1,0 +1,62 @@
+# Everything a contributor types. `make help` lists it.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+SEEDS ?= 0 1 2 3 4
+export OMP_NUM_THREADS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo demo-quick real test quick-test check format types compare bench wheel clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# torch first and pinned: resolved together with trl, pip would choose a newer one and gigabytes of CUDA with it.
+$(BIN)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet 'torch==2.13.0'
+	$(BIN)/pip install --quiet -e '.[dev]'
+	@touch $@
+
+install: $(BIN)/.installed ## Make .venv with everything in it
+
+demo: $(BIN)/.installed ## The whole loop on the generated shop (10 to 15 minutes on two cores)
+	$(BIN)/python examples/train_webshop.py
+
+demo-quick: $(BIN)/.installed ## The same in about two minutes; shows the machinery, not the effect
+	$(BIN)/python examples/train_webshop.py --quick
+
+real: $(BIN)/.installed ## The whole loop on real products and instructions (DATA=folder of official files)
+	$(BIN)/python examples/train_webshop.py --data $(or $(DATA),../shared/data/webshop)
+
+test: $(BIN)/.installed ## All tests (under five minutes on two cores)
+	$(BIN)/python -m pytest
+
+quick-test: $(BIN)/.installed ## Tests without the slow ones
+	$(BIN)/python -m pytest -m 'not slow'
+
+format: $(BIN)/.installed ## Rewrite in the project's layout
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+types: $(BIN)/.installed ## mypy (strict) and pyright
+	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+check: types ## Linter, layout, types and import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+compare: $(BIN)/.installed ## Every method on SEEDS, resumable; the table of the README (hours)
+	$(BIN)/python tests/benchmarks/compare.py --seeds $(SEEDS)
+
+bench: $(BIN)/.installed ## Error rates and power of both trial rules (ten minutes)
+	$(BIN)/python tests/benchmarks/selection.py
+
+wheel: $(BIN)/.installed ## Build sdist and wheel into dist/
+	$(BIN)/python -m build
+
+clean: ## Remove what was built; keeps runs/ and .venv
+	rm -rf dist build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
