@@ -1,0 +1,239 @@
+"""The settings of a training run. Every field says its unit, its default and where the default comes from."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+
+from reskill_agents.action_format import ActionFormat
+from reskill_agents.errors import ConfigError
+from reskill_agents.methods import Method
+from reskill_agents.trials import TrialMethodName
+from reskill_agents.trials.assignment import MIN_PER_ARM
+
+
+class RewardName(StrEnum):
+    """Functions of an episode, 0..1. ``success``: full score or nothing. ``graded``: (score + success) / 2."""
+
+    SUCCESS = "success"
+    GRADED = "graded"
+    SCORE = "score"
+
+
+class LossType(StrEnum):
+    """TRL's policy losses by name; ``dr_grpo`` is the constant normaliser."""
+
+    DR_GRPO = "dr_grpo"
+    GRPO = "grpo"
+    BNPO = "bnpo"
+    DAPO = "dapo"
+
+
+class EngineName(StrEnum):
+    """What samples: transformers in this process, or vLLM servers over HTTP."""
+
+    TRANSFORMERS = "transformers"
+    VLLM = "vllm"
+
+
+def _setting(default: object, meaning: str) -> Any:
+    """A field: its default, then unit and source in words."""
+    return Field(default=default, description=meaning)
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RolloutConfig(_Strict):
+    """How episodes are sampled. The same for every method compared."""
+
+    groups: PositiveInt = _setting(16, "Tasks a step (paper: 16).")
+    group_size: Annotated[int, Field(ge=2)] = _setting(8, "Episodes a task and step, G (paper: 8).")
+    temperature: PositiveFloat = _setting(1.0, "Softmax temperature of training rollouts (paper: 1).")
+    max_tokens: PositiveInt = _setting(64, "Sampled tokens a turn at most.")
+    action_format: ActionFormat = _setting(
+        ActionFormat.NUMBERED, "How the agent writes actions; numbered for the stand-in, tagged for LLMs."
+    )
+    max_skill_tokens_turn: PositiveInt = _setting(1000, "Skill text a turn, tokens.")
+    max_skill_tokens_episode: PositiveInt = _setting(4000, "Skill text an episode, tokens.")
+
+
+class UpdateConfig(_Strict):
+    """The GRPO update."""
+
+    lr: PositiveFloat = _setting(3e-5, "AdamW's rate (measured on the stand-in, method.md; paper: 1e-6).")
+    kl: NonNegativeFloat = _setting(0.0, "Weight of the KL to the start policy (paper: 0.01).")
+    loss: LossType = _setting(LossType.DR_GRPO, "TRL loss; dr_grpo's constant does not depend on length.")
+    clip_low: PositiveFloat = _setting(0.2, "PPO clip below 1 (TRL's default).")
+    clip_high: PositiveFloat = _setting(0.2, "PPO clip above 1 (TRL's default).")
+    normaliser_tokens: PositiveInt = _setting(
+        32, "Sampled tokens an episode that dr_grpo divides by (about one stand-in episode)."
+    )
+    max_grad_norm: PositiveFloat = _setting(1.0, "Gradient clipping (TRL's default).")
+    weight_decay: NonNegativeFloat = _setting(0.0, "AdamW's weight decay (TRL's default).")
+    warmup_steps: NonNegativeInt = _setting(0, "Steps of linear warm-up, then constant.")
+    tokens_per_micro_batch: PositiveInt = _setting(
+        6000, "Padded tokens a micro-batch; bounds memory (fastest of 2k..20k for the stand-in on 2 cores)."
+    )
+
+
+class TrialConfig(_Strict):
+    """How two libraries are compared. Defaults: the 5 % whole-trial null measured in ``trials/boundary``."""
+
+    rule: TrialMethodName = _setting(TrialMethodName.PAIRED, "paired (default) or discounted_beta (paper).")
+    max_steps: PositiveInt = _setting(12, "paired: steps a trial lasts at most (measured; the paper's: 5).")
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = _setting(
+        0.043, "paired: chance to accept a candidate that is no better (gives 5 % with the overshoot)."
+    )
+    effect: PositiveFloat = _setting(
+        0.31, "paired: effect worth finding, in within-group standard deviations (trials/boundary)."
+    )
+
+
+class CreatorConfig(_Strict):
+    """When skills are written and from what."""
+
+    author: str = _setting("offline", "offline, or openai:MODEL[@BASE_URL].")
+    warm_up: PositiveInt = _setting(100, "Episodes in the reservoir before the first creation (paper: 100).")
+    reservoir: PositiveInt = _setting(600, "Episodes the reservoir holds (paper: 200; induction wants more).")
+    every: PositiveInt = _setting(1, "Steps between the end of a trial and the next creation, at least.")
+    join_after: PositiveInt = _setting(2, "Steps after which a proposal joins; fixed before it is written.")
+    deadline_s: PositiveFloat = _setting(
+        120.0, "Seconds the loop waits for a late proposal; ignored when reproducible."
+    )
+    capacity: PositiveInt = _setting(8, "Skills in a library at most (paper: 8).")
+    max_creations: PositiveInt = _setting(100, "Creation rounds a run at most.")
+    decoupled_every: PositiveInt = _setting(
+        10, "Method decoupled: steps between validation rounds that feed the creator."
+    )
+    holdout_tasks: PositiveInt = _setting(64, "Method decoupled: train tasks set aside for its validation rounds.")
+
+
+class PruningConfig(_Strict):
+    """Leave-one-out trials of accepted skills."""
+
+    enabled: bool = _setting(True, "Remove a skill in part of each group between trials, and test removal.")
+    min_age: NonNegativeInt = _setting(5, "Steps a skill is active before a removal is tried.")
+    masked: NonNegativeInt = _setting(
+        2, "Members of a group that carry the library less one skill while no trial runs."
+    )
+
+
+class EvaluationConfig(_Strict):
+    """Evaluation: one arm, no trial, nothing trained."""
+
+    tasks: PositiveInt = _setting(200, "Tasks a split at most.")
+    episodes: PositiveInt = _setting(1, "Episodes a task.")
+    temperature: NonNegativeFloat = _setting(1.0, "1: as trained; 0: greedy.")
+    every: NonNegativeInt = _setting(0, "Steps between evaluations on the validation split; 0: only before and after.")
+    valid_tasks: PositiveInt = _setting(100, "Tasks of an evaluation on the validation split.")
+    concurrency: PositiveInt = _setting(128, "Episodes that run at the same time.")
+    placebo: bool = _setting(True, "Also play with the final library's texts replaced by foreign ones.")
+
+
+class CheckpointConfig(_Strict):
+    """Checkpoints of the run folder."""
+
+    every: PositiveInt = _setting(5, "Steps between checkpoints; one is also written before each verdict.")
+    keep: Annotated[int, Field(ge=2)] = _setting(2, "Newest checkpoints kept.")
+
+
+class RunConfig(_Strict):
+    """A whole run. Written to the run folder; a resumed run must have the same one (``steps`` may grow)."""
+
+    method: Method = _setting(Method.RESKILL, "How skills and weights are learned.")
+    steps: PositiveInt = _setting(75, "GRPO steps.")
+    seed: NonNegativeInt = _setting(0, "Of tasks, sampling, arms and creator.")
+    threads: PositiveInt = _setting(1, "CPU threads of torch (never left to chance).")
+    reproducible: bool = _setting(True, "Bit-equal metrics after a resume: batches by turn with a barrier.")
+    aa: bool = _setting(False, "A/A trials: candidate = incumbent, to measure false acceptance.")
+    engine: EngineName = _setting(EngineName.TRANSFORMERS, "What samples.")
+    engine_url: str = _setting("", "Base URL of the vLLM server; only with engine vllm.")
+    model: str = _setting("standin", "The policy's name or path, for the record.")
+    train_reward: RewardName = _setting(
+        RewardName.SUCCESS, "What GRPO maximises (a dense one hides the skills: measured, method.md)."
+    )
+    trial_outcome: RewardName = _setting(
+        RewardName.GRADED, "What trials compare (success alone cannot see one right skill: measured)."
+    )
+    rollout: RolloutConfig = Field(default_factory=RolloutConfig)
+    update: UpdateConfig = Field(default_factory=UpdateConfig)
+    trial: TrialConfig = Field(default_factory=TrialConfig)
+    creator: CreatorConfig = Field(default_factory=CreatorConfig)
+    pruning: PruningConfig = Field(default_factory=PruningConfig)
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
+    checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig)
+    episode_log: Literal["compact", "tokens"] = _setting(
+        "compact", "episodes.jsonl without or with token ids and log-probs."
+    )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.tried and self.rollout.group_size < 2 * MIN_PER_ARM:
+            raise ValueError(
+                f"rollout.group_size is {self.rollout.group_size}, but a trial needs {MIN_PER_ARM} members of each "
+                f"arm; set it to {2 * MIN_PER_ARM} or more"
+            )
+        if self.engine is EngineName.VLLM and not self.engine_url:
+            raise ValueError("engine vllm needs engine_url, e.g. http://127.0.0.1:8000")
+        if self.pruning.masked > self.rollout.group_size // 2:
+            raise ValueError(f"pruning.masked may be at most half a group ({self.rollout.group_size // 2})")
+        return self
+
+    @property
+    def tried(self) -> bool:
+        """Whether the method adopts by trial (else it has no skills or adopts untested)."""
+        return self.method in (Method.RESKILL, Method.RESKILL_PAPER)
+
+    @classmethod
+    def build(cls, **settings: Any) -> RunConfig:
+        """A config from keyword settings (nested ones as dicts).
+
+        Raises:
+            ConfigError: naming every wrong field, its value and what is right.
+        """
+        try:
+            return cls.model_validate(settings)
+        except ValidationError as error:
+            raise ConfigError(_explain(error)) from error
+
+    @classmethod
+    def load(cls, path: Path) -> RunConfig:
+        """Read a run folder's ``config.json``.
+
+        Raises:
+            ConfigError: the file is missing, torn or of another version; the message names it.
+        """
+        try:
+            return cls.model_validate_json(path.read_text("utf-8"))
+        except OSError as error:
+            raise ConfigError(f"{path}: {error.strerror}") from error
+        except ValidationError as error:
+            raise ConfigError(f"{path}: {_explain(error)}") from error
+
+
+def _explain(error: ValidationError) -> str:
+    problems = []
+    for problem in error.errors():
+        field = ".".join(str(part) for part in problem["loc"]) or "config"
+        if problem["type"] == "extra_forbidden":
+            problems.append(f"{field}: there is no such setting")
+        elif problem["loc"]:
+            problems.append(f"{field} = {problem['input']!r}: {problem['msg']}")
+        else:
+            problems.append(problem["msg"].removeprefix("Value error, "))
+    return "; ".join(problems)
