@@ -1,0 +1,214 @@
+"""What travels through the creator graph: findings, recommendations, verdict memory, the result."""
+
+from __future__ import annotations
+
+import operator
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from typing import Annotated, Protocol, TypedDict, runtime_checkable
+
+from reskill_agents.directives import Directive, body_for
+from reskill_agents.episodes import Episode
+from reskill_agents.induction import InducedDirective, Induction, InductionConfig, induce
+from reskill_agents.induction_candidates import enumerate_directives
+from reskill_agents.library import DEFAULT_CAPACITY, Operation, OperationKind, Proposal, SkillLibrary
+from reskill_agents.skill import MAX_AUTHORED_CHARACTERS, Skill
+from reskill_agents.trigger import Trigger
+
+
+class TriggerGate(StrEnum):
+    """What verification asks of a trigger.
+
+    ``precise``: it fires, and mostly where the advice is needed. ``paper``: it fires in at least half of the episodes.
+    """
+
+    PRECISE = "precise"
+    PAPER = "paper"
+
+
+@dataclass(frozen=True, slots=True)
+class CreationConfig:
+    """How proposals are made.
+
+    Args:
+        capacity: most skills in a library (the paper: 8).
+        max_operations: most operations in a proposal (the paper: 3).
+        max_characters: of name, description and body of an authored skill (the paper: 500).
+        attempts: times a skill is written again with the verifier's problems (the paper: 3).
+        explore: chance that a proposal tries a doubtful directive instead of the best confirmed ones; it is tried anyway
+            when nothing confirmed is left. Correlations in a log can mislead; trials cannot.
+        gate: what is asked of triggers.
+        induction: how strict induction is.
+    """
+
+    capacity: int = DEFAULT_CAPACITY
+    max_operations: int = 3
+    max_characters: int = MAX_AUTHORED_CHARACTERS
+    attempts: int = 3
+    explore: float = 0.1
+    gate: TriggerGate = TriggerGate.PRECISE
+    induction: InductionConfig = field(default_factory=InductionConfig)
+
+
+@dataclass(frozen=True)
+class PastVerdict:
+    """What became of an earlier proposal.
+
+    Args:
+        proposal: what was tried.
+        accepted: whether it was adopted.
+        reason: the verdict in words (shown to a model author).
+        step: training step of the verdict, -1 outside training; evidence counts as new when it is later.
+    """
+
+    proposal: Proposal
+    accepted: bool
+    reason: str = ""
+    step: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendation:
+    """One change to make.
+
+    Args:
+        kind: add, modify or delete.
+        target: the live skill it concerns; empty for an addition.
+        directive: the advice in the closed grammar, if it can be said in it.
+        trigger: when it should arrive, if known.
+        idea: the advice in words (what a model author writes from).
+        reason: why.
+        evidence: figures and episode ids.
+    """
+
+    kind: OperationKind
+    target: str = ""
+    directive: Directive | None = None
+    trigger: Trigger | None = None
+    idea: str = ""
+    reason: str = ""
+    evidence: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CheckFinding:
+    """How the episodes stand to one check: share of applicable episodes that passed it, by outcome."""
+
+    text: str
+    passed_good: float
+    passed_poor: float
+    applicable: int
+    passing: tuple[str, ...] = ()
+    failing: tuple[str, ...] = ()
+    skill: str = ""
+
+
+@dataclass(frozen=True)
+class CreationWork:
+    """The inputs of one creation; nodes read it, nothing changes it."""
+
+    episodes: tuple[Episode, ...]
+    library: SkillLibrary
+    verdicts: tuple[PastVerdict, ...]
+    seed: int
+    config: CreationConfig
+    author: Author
+
+    def rng(self, purpose: str) -> random.Random:
+        """Randomness for one purpose, the same whenever it is asked for."""
+        return random.Random(f"{self.seed}/{purpose}")
+
+    @cached_property
+    def induction(self) -> Induction:
+        """What the episodes teach without a model."""
+        return induce(self.episodes, rng=self.rng("induction"), config=self.config.induction)
+
+    @cached_property
+    def grammar(self) -> dict[str, Directive]:
+        """Skill bodies of the closed grammar over this vocabulary, and the directive each gives."""
+        return {body_for(directive): directive for directive in enumerate_directives(self.induction.vocabulary)}
+
+    def directive_of(self, skill: Skill) -> Directive | None:
+        """The directive a skill gives, if it was written in the closed grammar."""
+        return self.grammar.get(skill.body)
+
+    @cached_property
+    def live(self) -> dict[str, InducedDirective]:
+        """Figures of the library's skills that were written in the closed grammar, by name."""
+        found = {skill.name: self.directive_of(skill) for skill in self.library}
+        return {name: self.induction.measure(d) for name, d in found.items() if d is not None}
+
+
+class CreatorState(TypedDict, total=False):
+    """The state of the graph."""
+
+    insights: tuple[str, ...]
+    checks: tuple[CheckFinding, ...]
+    diagnosis: tuple[str, ...]
+    plan: tuple[Recommendation, ...]
+    drafts: tuple[Operation, ...]
+    problems: tuple[str, ...]
+    attempt: int
+    proposal: Proposal | None
+    notes: Annotated[list[str], operator.add]
+
+
+@runtime_checkable
+class Author(Protocol):
+    """Whoever reads the evidence and writes skills.
+
+    Each method is one node of the graph and must not change its arguments. A method that cannot do its work raises
+    :class:`~reskill_agents.errors.CreatorError`; the graph then lets the offline author do that node and notes why.
+    """
+
+    name: str
+
+    async def analyse(self, work: CreationWork) -> tuple[str, ...]:
+        """What separated good from poor episodes, one insight an entry."""
+        ...
+
+    async def diagnose(
+        self, work: CreationWork, insights: Sequence[str], checks: Sequence[CheckFinding]
+    ) -> tuple[str, ...]:
+        """What goes wrong, most important first."""
+        ...
+
+    async def recommend(self, work: CreationWork, diagnosis: Sequence[str]) -> tuple[Recommendation, ...]:
+        """At most ``work.config.max_operations`` changes; none when nothing is worth trying."""
+        ...
+
+    async def write(self, work: CreationWork, recommendation: Recommendation, problems: Sequence[str]) -> Operation:
+        """The operation that carries out ``recommendation``; ``problems`` is what verification found last time."""
+        ...
+
+
+@dataclass(frozen=True)
+class CreationReport:
+    """How a proposal came about.
+
+    Args:
+        author: name of the author asked.
+        insights, checks, diagnosis: what the nodes found.
+        assertions: the induced assertions with their figures, best first.
+        notes: what happened on the way (retries, fallbacks with their reason, dropped recommendations).
+        seconds: wall time.
+    """
+
+    author: str
+    insights: tuple[str, ...] = ()
+    checks: tuple[CheckFinding, ...] = ()
+    diagnosis: tuple[str, ...] = ()
+    assertions: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class CreationResult:
+    """A proposal, or none when nothing is worth trying, and how it came about."""
+
+    proposal: Proposal | None
+    report: CreationReport

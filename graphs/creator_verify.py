@@ -1,0 +1,128 @@
+"""What a draft must stand before any rollout is spent on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from rapidfuzz import fuzz
+
+from reskill_agents.episodes import Episode
+from reskill_agents.graphs.creator_state import CreationWork, TriggerGate
+from reskill_agents.library import Operation, OperationKind, SkillLibrary
+from reskill_agents.selection import SkillSelector, TurnContext
+from reskill_agents.skill import Skill
+from reskill_agents.trigger import TriggerKind
+
+PAPER_TRIGGER_RATE = 0.5  # share of episodes, the paper's gate
+LEAST_TRIGGER_RATE = 0.05  # a skill that fires in fewer episodes than this cannot be seen in a trial
+ALIKE = 90  # token-sort ratio (0..100) of two bodies from which on they count as the same advice
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """When a skill would have fired on logged episodes.
+
+    Args:
+        rate: share of episodes in which it fires at least once.
+        poor, good: the same among episodes below and from the median outcome on.
+        turns: mean share of turns on which it fires.
+    """
+
+    rate: float
+    poor: float
+    good: float
+    turns: float
+
+
+def replay(skill: Skill, episodes: Sequence[Episode]) -> Replay:
+    """Run the trigger of ``skill`` over ``episodes``."""
+    scored = [episode for episode in episodes if episode.score is not None]
+    if not scored:
+        return Replay(0.0, 0.0, 0.0, 0.0)
+    selector = SkillSelector(SkillLibrary((skill,)))
+    shares = [_firing_share(selector, episode) for episode in scored]
+    scores = sorted(episode.score or 0.0 for episode in scored)
+    middle = scores[len(scores) // 2]
+    poor = [share > 0 for share, episode in zip(shares, scored, strict=True) if (episode.score or 0.0) < middle]
+    good = [share > 0 for share, episode in zip(shares, scored, strict=True) if (episode.score or 0.0) >= middle]
+    return Replay(
+        sum(share > 0 for share in shares) / len(scored),
+        sum(poor) / len(poor) if poor else 0.0,
+        sum(good) / len(good) if good else 0.0,
+        sum(shares) / len(shares),
+    )
+
+
+def _firing_share(selector: SkillSelector, episode: Episode) -> float:
+    action, fires = "", 0
+    for turn in episode.turns:
+        context = TurnContext(turn.index, turn.observation, action, turn.tools)
+        fires += bool(selector.matching(context))
+        action = turn.action
+    return fires / len(episode.turns) if episode.turns else 0.0
+
+
+def draft_problems(work: CreationWork, operation: Operation) -> list[str]:
+    """Everything that speaks against one draft; empty when it may be tried."""
+    if operation.kind is OperationKind.DELETE:
+        return [] if operation.name in work.library.by_name else [f"there is no skill {operation.name!r} to delete"]
+    skill = result_of(operation, work.library)
+    if skill is None:
+        return [f"there is no skill {operation.name!r} to modify"]
+    problems = _length_problems(skill, work.config.max_characters)
+    problems += _duplicate_problems(skill, operation, work.library)
+    problems += _trigger_problems(skill, work)
+    return problems
+
+
+def result_of(operation: Operation, library: SkillLibrary) -> Skill | None:
+    """The skill as it would be after ``operation``; a modify keeps what it does not name."""
+    if operation.kind is OperationKind.ADD:
+        return operation.skill
+    old = library.by_name.get(operation.name)
+    if old is None or operation.kind is OperationKind.DELETE:
+        return old
+    return replace(
+        old,
+        description=operation.description if operation.description is not None else old.description,
+        body=operation.body if operation.body is not None else old.body,
+        trigger=operation.trigger if operation.trigger is not None else old.trigger,
+    )
+
+
+def _length_problems(skill: Skill, limit: int) -> list[str]:
+    length = len(skill.name) + len(skill.description) + len(skill.body)
+    return [f"{skill.name}: {length} characters in all, the limit is {limit}; shorten it"] if length > limit else []
+
+
+def _duplicate_problems(skill: Skill, operation: Operation, library: SkillLibrary) -> list[str]:
+    problems = []
+    for live in library:
+        if live.name == operation.name and operation.kind is OperationKind.MODIFY:
+            continue
+        if skill.body == live.body or (
+            not _same_template(skill.body, live.body) and fuzz.token_sort_ratio(skill.body, live.body) >= ALIKE
+        ):
+            problems.append(f"{skill.name}: nearly the same advice as the live skill {live.name}; modify that one")
+    return problems
+
+
+def _same_template(a: str, b: str) -> bool:
+    """Whether both are closed-grammar bodies: they differ by slots that similarity measures cannot weigh."""
+    return all(text.startswith("**When to use:** ") and "\n**Action:** " in text for text in (a, b))
+
+
+def _trigger_problems(skill: Skill, work: CreationWork) -> list[str]:
+    if not work.episodes:
+        return []
+    seen = replay(skill, work.episodes)
+    where = f"{skill.name}: its trigger fires in {seen.rate:.0%} of logged episodes"
+    if work.config.gate is TriggerGate.PAPER:
+        return [f"{where}, at least {PAPER_TRIGGER_RATE:.0%} are asked for"] if seen.rate < PAPER_TRIGGER_RATE else []
+    if seen.rate < LEAST_TRIGGER_RATE:
+        return [f"{where}; a skill that hardly fires cannot be tried, widen the trigger"]
+    pattern = skill.trigger.kind not in (TriggerKind.GENERAL, TriggerKind.BEGINNING)
+    if pattern and seen.turns > 0.95:
+        return [f"{where} and on nearly every turn; make it precise, or say `general` if it is always needed"]
+    return []

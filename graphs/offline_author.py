@@ -1,0 +1,202 @@
+"""The author that needs no language model: induced assertions and closed templates."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable, Sequence
+
+from reskill_agents.directives import Directive, body_for, sentence, when_phrase
+from reskill_agents.errors import CreatorError
+from reskill_agents.graphs.creator_memory import VerdictMemory, trigger_key
+from reskill_agents.graphs.creator_state import CheckFinding, CreationWork, Recommendation
+from reskill_agents.induction import InducedDirective
+from reskill_agents.induction_candidates import contradict
+from reskill_agents.library import Operation, OperationKind
+from reskill_agents.skill import MAX_NAME, Skill
+from reskill_agents.trigger import Trigger, TriggerKind
+
+FRESH_Z = 3.0  # effect over error that later episodes must show before barred advice is tried again
+HARMFUL_Z = -2.0  # a live skill whose advice goes with worse outcomes at this z is proposed for deletion
+_EXPLORED = 12  # doubtful directives to draw from when exploring
+_UNFOLLOWED = 0.2  # a live skill kept on fewer turns than this, although its advice helps, gets another trigger
+_ENOUGH = 30  # episodes that must have carried the library before it is judged
+
+
+class OfflineAuthor:
+    """Recommends the induced directives that promise most and writes them with closed templates.
+
+    What it can say is the grammar of :mod:`reskill_agents.directives` over the action vocabulary of the log; no other text
+    of an episode reaches a skill. Deterministic in the work's seed.
+    """
+
+    name = "offline"
+
+    async def analyse(self, work: CreationWork) -> tuple[str, ...]:
+        """The confirmed directives with their figures."""
+        return tuple(found.evidence for found in work.induction.confirmed)
+
+    async def diagnose(
+        self, work: CreationWork, insights: Sequence[str], checks: Sequence[CheckFinding]
+    ) -> tuple[str, ...]:
+        """Checks that good episodes pass more often than poor ones, largest gap first."""
+        by_gap = sorted(checks, key=lambda check: check.passed_poor - check.passed_good)
+        return tuple(
+            f"{check.text} Kept in {check.passed_good:.0%} of good and {check.passed_poor:.0%} of poor episodes"
+            + (f" (skill {check.skill})." if check.skill else ".")
+            for check in by_gap
+        )
+
+    async def recommend(self, work: CreationWork, diagnosis: Sequence[str]) -> tuple[Recommendation, ...]:
+        """Repairs of the live library first, else the most promising additions that were not rejected before."""
+        memory = VerdictMemory(work.verdicts)
+        repair = self._repair(work, memory)
+        if repair:
+            return (repair,)
+        rng = work.rng("recommend")
+        explore = rng.random() < work.config.explore
+        confirmed = [found for found in work.induction.confirmed if self._open(work, memory, found)]
+        doubtful = [found for found in work.induction.doubtful if self._open(work, memory, found)][:_EXPLORED]
+        bundles = self._bundles(work, confirmed)
+        speculative = [(found,) for found in rng.sample(doubtful, len(doubtful))]
+        ordered = [*speculative, *bundles] if explore else [*bundles, *speculative]
+        for bundle in ordered:
+            plan = self._plan(work, bundle)
+            drafts = [self._operation(work, recommendation) for recommendation in plan]
+            if plan and not memory.was_rejected(drafts):
+                return plan
+        return ()
+
+    async def write(self, work: CreationWork, recommendation: Recommendation, problems: Sequence[str]) -> Operation:
+        """The operation in the grammar's wording.
+
+        Raises:
+            CreatorError: for a recommendation that is not in the closed grammar, or one the verifier refused before (a closed
+                template has no second wording).
+        """
+        if problems:
+            raise CreatorError(f"a closed template cannot be reworded: {'; '.join(problems)}")
+        return self._operation(work, recommendation)
+
+    def _open(self, work: CreationWork, memory: VerdictMemory, found: InducedDirective) -> bool:
+        """Not live, not barred on old evidence."""
+        body = body_for(found.directive)
+        if any(skill.body == body for skill in work.library):
+            return False
+        if not memory.barred(body):
+            return True
+        fresh = work.induction.measure(found.directive, after_step=memory.last_step(body))
+        return fresh.z >= FRESH_Z and fresh.support >= work.config.induction.min_tasks
+
+    def _bundles(
+        self, work: CreationWork, confirmed: Sequence[InducedDirective]
+    ) -> Iterable[tuple[InducedDirective, ...]]:
+        """Compatible bundles: the largest first, the most promising first. One right skill alone is hard to see."""
+        for size in range(min(work.config.max_operations, len(confirmed)), 0, -1):
+            for bundle in itertools.combinations(confirmed[: work.config.max_operations + 3], size):
+                if not any(contradict(a.directive, b.directive) for a, b in itertools.combinations(bundle, 2)):
+                    yield bundle
+
+    def _plan(self, work: CreationWork, bundle: Sequence[InducedDirective]) -> tuple[Recommendation, ...]:
+        """Additions, and deletions of live skills they replace; empty when it does not fit."""
+        removed: dict[str, str] = {}
+        for found in bundle:
+            for name, live in work.live.items():
+                if contradict(found.directive, live.directive):
+                    if live.effect >= found.effect:
+                        return ()
+                    removed[name] = f"it contradicts: {sentence(found.directive)}"
+        over = len(work.library) + len(bundle) - len(removed) - work.config.capacity
+        weakest = sorted((name for name in work.live if name not in removed), key=lambda name: work.live[name].effect)
+        for name in weakest[: max(over, 0)]:
+            removed[name] = f"the library is full and its measured effect is the least ({work.live[name].effect:+.3f})"
+        if len(bundle) + len(removed) > work.config.max_operations or len(removed) < over:
+            return ()
+        deletions = [
+            Recommendation(OperationKind.DELETE, target=name, reason=reason, evidence=(work.live[name].evidence,))
+            for name, reason in removed.items()
+        ]
+        return (*deletions, *(self._addition(work, found) for found in bundle))
+
+    def _addition(self, work: CreationWork, found: InducedDirective) -> Recommendation:
+        fit = work.induction.trigger_for(found.directive)
+        kind = "confirmed" if found.confirmed else "exploration: not confirmed, to be settled by a trial"
+        return Recommendation(
+            OperationKind.ADD,
+            directive=found.directive,
+            trigger=fit.trigger,
+            idea=sentence(found.directive),
+            reason=kind,
+            evidence=(
+                found.evidence,
+                f"trigger precision {fit.precision:.2f}, recall {fit.recall:.2f} over logged turns",
+            ),
+        )
+
+    def _repair(self, work: CreationWork, memory: VerdictMemory) -> Recommendation | None:
+        """A change of a live skill: delete what goes with worse outcomes, move a trigger that does not deliver."""
+        carried = [e for e in work.episodes if e.score is not None and e.library_digest == work.library.digest]
+        if len(carried) < _ENOUGH:
+            return None
+        for skill in work.library:
+            live = work.live.get(skill.name)
+            if live is not None and live.z <= HARMFUL_Z:
+                delete = Recommendation(
+                    OperationKind.DELETE,
+                    skill.name,
+                    reason="its advice goes with worse outcomes",
+                    evidence=(live.evidence,),
+                )
+                if not memory.was_rejected([self._operation(work, delete)]):
+                    return delete
+            fired = sum(skill.name in episode.fired for episode in carried) / len(carried)
+            if live is None or (fired >= 0.05 and not (live.kept < _UNFOLLOWED and live.effect > live.error)):
+                continue
+            for trigger in (work.induction.trigger_for(live.directive).trigger, Trigger(TriggerKind.GENERAL)):
+                modify = Recommendation(
+                    OperationKind.MODIFY,
+                    skill.name,
+                    directive=live.directive,
+                    trigger=trigger,
+                    reason=f"it fired in {fired:.0%} of episodes and is kept on {live.kept:.0%} of the turns it concerns",
+                    evidence=(live.evidence,),
+                )
+                if trigger_key(trigger) != trigger_key(skill.trigger) and not memory.was_rejected(
+                    [self._operation(work, modify)]
+                ):
+                    return modify
+        return None
+
+    def _operation(self, work: CreationWork, recommendation: Recommendation) -> Operation:
+        if recommendation.kind is OperationKind.DELETE:
+            return Operation.delete(recommendation.target)
+        if recommendation.directive is None:
+            raise CreatorError("the offline author writes only the closed grammar")
+        if recommendation.kind is OperationKind.MODIFY:
+            return Operation.modify(recommendation.target, trigger=recommendation.trigger)
+        names = [skill.name for skill in work.library]
+        return Operation.add(skill_for(recommendation.directive, recommendation.trigger or Trigger(), taken=names))
+
+
+def skill_for(directive: Directive, trigger: Trigger, *, taken: Iterable[str] = ()) -> Skill:
+    """The skill that gives ``directive``, in the grammar's wording, under a name not in ``taken``."""
+    when, advice = when_phrase(directive), sentence(directive)
+    advice = advice.removeprefix(f"When {when}, ")
+    description = f"Use when {when}: {advice[0].lower()}{advice[1:]}".replace("<", "").replace(">", "")
+    used, base = set(taken), _slug(directive)
+    numbered = (f"{base[: MAX_NAME - 4]}-{number}" for number in itertools.count(2))
+    name = base if base not in used else next(name for name in numbered if name not in used)
+    return Skill(name, description, body_for(directive), trigger)
+
+
+def _slug(directive: Directive) -> str:
+    """``before-ship-take-named-tag``: form, target, and what the form needs."""
+    parts = [directive.form.value, directive.target.text or directive.target.kind]
+    if directive.other is not None:
+        parts += ["take", "named" if directive.other.named else "", directive.other.text or directive.other.kind]
+    if directive.criterion is not None:
+        parts.append(directive.criterion.value)
+    if directive.mark:
+        parts += ["marked", directive.mark]
+    slug = "-".join(re.findall(r"[a-z0-9]+", " ".join(parts).lower()))
+    return slug[:MAX_NAME].strip("-")

@@ -1,0 +1,144 @@
+"""Episodes as JSON, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from reskill_agents.environment import Choice, Split, Task
+from reskill_agents.episodes import Episode, Firing, StopReason, Suppression, Turn
+from reskill_agents.errors import ReSkillError
+from reskill_agents.trials.arm import Arm
+
+
+class LogError(ReSkillError):
+    """A log entry is malformed; the message says what is wrong with it."""
+
+
+def episode_to_json(episode: Episode) -> dict[str, object]:
+    """``episode`` as JSON values, without token ids (they live in the trainer, not in logs)."""
+    return {
+        "episode_id": episode.episode_id,
+        "task_id": episode.task.task_id,
+        "task": episode.task.text,
+        "split": episode.task.split.value,
+        "tags": dict(episode.task.tags),
+        "task_shown": episode.task_shown,
+        "model": episode.model,
+        "turns": [_turn_to_json(turn) for turn in episode.turns],
+        "final_observation": episode.final_observation,
+        "reward": episode.score,
+        "success": episode.success,
+        "stop": episode.stop.value,
+        "arm": episode.arm.value if episode.arm else None,
+        "library_digest": episode.library_digest,
+        "step": episode.step,
+        "error": episode.error,
+    }
+
+
+def _turn_to_json(turn: Turn) -> dict[str, object]:
+    entry: dict[str, object] = {"observation": turn.observation, "action": turn.action}
+    if turn.response:
+        entry["raw_response"] = turn.response
+    if not turn.valid:
+        entry["valid"] = False
+    if turn.choices:
+        entry["choices"] = [[c.action, c.text, c.kind, c.group] for c in turn.choices]
+    if turn.firings:
+        entry["firings"] = [[f.skill, f.digest, f.turn, f.suppressed] for f in turn.firings]
+    if turn.tools:
+        entry["tools"] = list(turn.tools)
+    return entry
+
+
+def episode_from_json(entry: Mapping[str, object]) -> Episode:
+    """The episode that :func:`episode_to_json` (or a plain log, see the data's README) describes.
+
+    Raises:
+        LogError: naming the field that is missing or of the wrong type.
+    """
+    turns = entry.get("turns")
+    if not isinstance(turns, Sequence) or isinstance(turns, str):
+        raise LogError("'turns' must be a list")
+    score = entry.get("reward")
+    if isinstance(score, bool) or (score is not None and not isinstance(score, int | float)):
+        raise LogError(f"'reward' must be a number from 0 to 1 or null, got {score!r}")
+    if score is None and "stop" not in entry and isinstance(entry.get("success"), bool):
+        score = float(bool(entry["success"]))
+    if score is not None and not 0 <= score <= 1:
+        raise LogError(f"'reward' must be from 0 to 1, got {score}")
+    tags = entry.get("tags", {})
+    if not isinstance(tags, Mapping):
+        raise LogError("'tags' must be an object")
+    text = _text(entry, "task")
+    try:
+        task = Task(
+            _text(entry, "task_id") or text,
+            text,
+            Split(_text(entry, "split") or Split.TRAIN),
+            {str(k): str(v) for k, v in tags.items()},
+        )
+        stop = StopReason(_text(entry, "stop") or (StopReason.FAULT if score is None else StopReason.DONE))
+        arm = Arm(_text(entry, "arm")) if entry.get("arm") else None
+    except ValueError as error:
+        raise LogError(str(error)) from error
+    step = entry.get("step", -1)
+    if not isinstance(step, int):
+        raise LogError(f"'step' must be a whole number, got {step!r}")
+    return Episode(
+        episode_id=_text(entry, "episode_id", required=True),
+        task=task,
+        turns=tuple(_turn_from_json(index, turn) for index, turn in enumerate(turns)),
+        score=None if score is None else float(score),
+        stop=stop,
+        arm=arm,
+        library_digest=_text(entry, "library_digest"),
+        task_shown=_text(entry, "task_shown") or text,
+        model=_text(entry, "model"),
+        step=step,
+        final_observation=_text(entry, "final_observation"),
+        error=_text(entry, "error"),
+    )
+
+
+def _turn_from_json(index: int, entry: object) -> Turn:
+    if not isinstance(entry, Mapping):
+        raise LogError(f"turn {index} is not an object")
+    try:
+        choices = tuple(Choice(*(str(part) for part in fields)) for fields in _list(entry, "choices"))
+        firings = tuple(
+            Firing(str(name), str(digest), int(turn), Suppression(reason) if reason else None)
+            for name, digest, turn, reason in _list(entry, "firings")
+        )
+    except (TypeError, ValueError) as error:
+        raise LogError(f"turn {index}: {error}") from error
+    if not choices:
+        choices = tuple(Choice(str(action)) for action in _list(entry, "admissible_actions"))
+    return Turn(
+        index=index,
+        observation=_text(entry, "observation"),
+        action=_text(entry, "action"),
+        response=_text(entry, "raw_response"),
+        valid=entry.get("valid", True) is not False,
+        choices=choices,
+        firings=firings,
+        tools=tuple(str(name) for name in _list(entry, "tools")),
+    )
+
+
+def _list(entry: Mapping[str, object], name: str) -> Sequence[object] | list[list[object]]:  # type: ignore[misc]
+    value = entry.get(name) or []
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise LogError(f"{name!r} must be a list")
+    return value
+
+
+def _text(entry: Mapping[str, object], name: str, *, required: bool = False) -> str:
+    value = entry.get(name)
+    if value is None:
+        if required:
+            raise LogError(f"{name!r} is missing")
+        return ""
+    if isinstance(value, str | int):
+        return str(value)
+    raise LogError(f"{name!r} must be text, got {type(value).__name__}")

@@ -1,0 +1,184 @@
+"""How much better episodes went that kept a check: effects, errors, and which of them survive scrutiny.
+
+Everything works on a table of doses: one row an episode, one column a check, 0..1 how well the check was kept, NaN where it
+did not apply. Doses are compared inside strata (same task, step, library and model) where strata have several episodes.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
+
+WITHIN_SHARE = 0.25  # compare within strata only if they hold this share of a check's variation, else across all
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """Slopes of the outcome on each check's dose, in outcome units for dose 0 -> 1; higher is better.
+
+    Args:
+        slope: (D,) NaN where the dose does not vary.
+        error: (D,) standard error, clustered by task and never below the classical one.
+        p: (D,) one-sided p-value of slope <= 0; 1 where there is no slope.
+        support: (D,) tasks whose episodes tell the dose apart from its mean.
+    """
+
+    slope: Floats
+    error: Floats
+    p: Floats
+    support: Ints
+
+    @property
+    def z(self) -> Floats:
+        """(D,) slope over error; 0 where there is none."""
+        return np.divide(self.slope, self.error, out=np.zeros_like(self.slope), where=self.error > 0)
+
+
+def estimate(doses: Floats, outcome: Floats, strata: Ints, tasks: Ints) -> Effects:
+    """Effects of each column of ``doses`` (E, D) on ``outcome`` (E,), centred within ``strata`` (E,).
+
+    A column whose variation lies mostly between strata is centred on its overall mean instead.
+    """
+    applies = ~np.isnan(doses)
+    x = np.where(applies, doses, 0.0)
+    y = np.where(applies, outcome[:, None], 0.0)
+    overall_x, overall_y = _centre(x, applies, None), _centre(y, applies, None)
+    within_x, within_y = _centre(x, applies, strata), _centre(y, applies, strata)
+    total, inside = (overall_x**2).sum(0), (within_x**2).sum(0)
+    within = inside >= WITHIN_SHARE * total
+    x, y = np.where(within, within_x, overall_x), np.where(within, within_y, overall_y)
+    spread = (x**2).sum(0)
+    usable = spread > 1e-9
+    slope = np.divide((x * y).sum(0), spread, out=np.full(len(spread), np.nan), where=usable)
+    residual = np.where(applies, y - np.nan_to_num(slope) * x, 0.0)
+    scores = _sum_by(x * residual, tasks)
+    clusters = (np.abs(_sum_by(np.abs(x), tasks)) > 1e-9).sum(0)
+    small_sample = clusters / np.maximum(clusters - 1, 1)
+    clustered = np.sqrt((scores**2).sum(0) * small_sample)
+    freedom = np.maximum(applies.sum(0) - 2, 1)
+    classical = np.sqrt((residual**2).sum(0) / freedom * spread)
+    error = np.divide(np.maximum(clustered, classical), spread, out=np.zeros_like(spread), where=usable)
+    support = (_sum_by(np.abs(x), tasks) > 0.25).sum(0)
+    p = np.array([_p_value(s, e, int(n)) for s, e, n in zip(slope, error, support, strict=True)])
+    return Effects(slope, error, p, support)
+
+
+def _centre(values: Floats, applies: Bools, strata: Ints | None) -> Floats:
+    groups = np.zeros(len(values), dtype=np.int64) if strata is None else strata
+    sums, counts = _sum_by(values, groups), _sum_by(applies.astype(float), groups)
+    means = np.divide(sums, counts, out=np.zeros_like(sums), where=counts > 0)
+    return np.where(applies, values - means[groups], 0.0)
+
+
+def _sum_by(values: Floats, groups: Ints) -> Floats:
+    """(G, D) sums of the rows of ``values`` (E, D) by group number 0..G-1."""
+    order = np.argsort(groups, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(groups[order]) != 0]) if len(groups) else np.zeros(0, dtype=np.int64)
+    sums = np.zeros((int(groups.max(initial=-1)) + 1, values.shape[1]))
+    if len(groups):
+        sums[groups[order][starts]] = np.add.reduceat(values[order], starts, axis=0)
+    return sums
+
+
+def _p_value(slope: float, error: float, support: int) -> float:
+    """One-sided p of Student's t with ``support`` - 1 degrees of freedom (Wallace's normal approximation)."""
+    if math.isnan(slope) or support < 2:
+        return 1.0
+    if error <= 0:
+        return 0.0 if slope > 0 else 1.0
+    t, freedom = slope / error, support - 1
+    z = math.copysign(math.sqrt(freedom * math.log1p(t * t / freedom)) * (8 * freedom + 1) / (8 * freedom + 3), t)
+    return 0.5 * math.erfc(z / math.sqrt(2))
+
+
+def benjamini_hochberg(p_values: Sequence[float] | Floats, rate: float) -> Bools:
+    """Which hypotheses are rejected at false discovery rate ``rate`` (Benjamini and Hochberg, 1995)."""
+    p = np.asarray(p_values, dtype=float)
+    if not len(p):
+        return np.zeros(0, dtype=bool)
+    order = np.argsort(p, kind="stable")
+    below = np.flatnonzero(p[order] <= rate * np.arange(1, len(p) + 1) / len(p))
+    kept = np.zeros(len(p), dtype=bool)
+    if len(below):
+        kept[order[: below[-1] + 1]] = True
+    return kept
+
+
+def split_tasks(tasks: Ints, rng: random.Random) -> Bools:
+    """(E,) a random half of the tasks; True is the first half."""
+    names = sorted(set(tasks.tolist()))
+    first = set(rng.sample(names, len(names) // 2))
+    return np.array([task in first for task in tasks.tolist()], dtype=bool)
+
+
+@dataclass(frozen=True, slots=True)
+class Scrutiny:
+    """Which checks survived, and what each half of the tasks said.
+
+    Args:
+        survived: (D,) found on one half of the tasks and confirmed on the other.
+        whole: effects on all episodes (for ranking and reporting).
+        held_out: (D,) the slope on the half that did not find it (NaN where neither half found it).
+    """
+
+    survived: Bools
+    whole: Effects
+    held_out: Floats
+
+
+def scrutinise(
+    doses: Floats,
+    outcome: Floats,
+    strata: Ints,
+    tasks: Ints,
+    *,
+    rng: random.Random,
+    rate: float = 0.1,
+    screen: float = 0.2,
+    min_support: int = 5,
+) -> Scrutiny:
+    """Find effects on one half of the tasks and confirm them on the other, both ways round.
+
+    A check is a candidate when its one-sided p on the finding half is below ``screen``; it survives when it is rejected by
+    Benjamini-Hochberg at ``rate`` / 2 among the candidates on the confirming half (half, because there are two ways
+    round). Columns with fewer than ``min_support`` tasks of support on either half are no candidates.
+    """
+    first = split_tasks(tasks, rng)
+    halves = [_part(doses, outcome, strata, tasks, part) for part in (first, ~first)]
+    survived = np.zeros(doses.shape[1], dtype=bool)
+    held_out = np.full(doses.shape[1], np.nan)
+    for finding, confirming in (halves, halves[::-1]):
+        candidates = np.flatnonzero(
+            (finding.p < screen) & (finding.support >= min_support) & (confirming.support >= min_support)
+        )
+        if not len(candidates):
+            continue
+        confirmed = candidates[benjamini_hochberg(confirming.p[candidates], rate / 2)]
+        survived[confirmed] = True
+        fresh = candidates[np.isnan(held_out[candidates])]
+        held_out[fresh] = confirming.slope[fresh]
+    return Scrutiny(survived, estimate(doses, outcome, strata, tasks), held_out)
+
+
+def _part(doses: Floats, outcome: Floats, strata: Ints, tasks: Ints, rows: Bools) -> Effects:
+    return estimate(doses[rows], outcome[rows], strata[rows], tasks[rows])
+
+
+def residualise(doses: Floats, outcome: Floats, strata: Ints, column: int, slope: float) -> Floats:
+    """(E,) ``outcome`` less what column ``column`` explains at ``slope``; episodes where it did not apply stay."""
+    dose = doses[:, column]
+    applies = ~np.isnan(dose)
+    centred = _centre(np.where(applies, dose, 0.0)[:, None], applies[:, None], strata)[:, 0]
+    alone = np.bincount(strata[applies], minlength=int(strata.max(initial=-1)) + 1)[strata] < 2
+    mean = float(dose[applies].mean()) if applies.any() else 0.0
+    shift = np.where(alone & applies, np.where(applies, dose, 0.0) - mean, centred)
+    return outcome - slope * shift
