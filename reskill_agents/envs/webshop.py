@@ -108,8 +108,14 @@ class WebShopWorld:
     def describe(self) -> Mapping[str, str | int | float | bool]:
         """Settings and counts for the run's config."""
         counts = {f"tasks_{split.value}": len(tasks) for split, tasks in self._tasks.items()}
-        return {"world": self.name, "data": "generated", "catalogue_seed": self._seed, "mode": self._mode.value,
-                "products": len(self._catalogue), **counts}
+        return {
+            "world": self.name,
+            "data": "generated",
+            "catalogue_seed": self._seed,
+            "mode": self._mode.value,
+            "products": len(self._catalogue),
+            **counts,
+        }
 
     def system_prompt(self) -> str:
         """What the agent is told before the first observation."""

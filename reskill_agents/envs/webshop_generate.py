@@ -6,8 +6,9 @@ that miss one attribute and often rank first because their texts repeat the word
 
 from __future__ import annotations
 
+import itertools
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from reskill_agents.envs.webshop_catalogue import Product
@@ -16,8 +17,10 @@ from reskill_agents.envs.webshop_reward import has_attribute
 from reskill_agents.envs.webshop_stock import BRANDS, DEPARTMENTS, OPTION_VALUES, Department, ProductType
 
 FAMILIES = 14  # of each product type
-LOOK_ALIKES = 3  # of each family, an attribute short
-TWINS = 2  # of each family, dearer
+TWIN_LOUDNESS = (1, 2)  # how often the texts of rivals repeat their words
+LOUDNESS = ((0, 6), (0, 6), (0,), (0,))  # of each look-alike
+WANTED_LOUDNESS = (0, 1)
+TWINS = 1  # of each family, dearer
 GOALS_A_FAMILY = 4
 VALUES = (2, 3)  # values offered in an option group
 _REQUESTS = (
@@ -52,6 +55,7 @@ class _Family:
     attributes: tuple[str, ...]  # the first two are the ones that goals ask for
     options: dict[str, tuple[str, ...]]
     price: float
+    asked: frozenset[frozenset[str]]  # the pairs that goals of this product type ask for
 
 
 def generate_shop(seed: int) -> GeneratedShop:
@@ -77,20 +81,27 @@ def generate_shop(seed: int) -> GeneratedShop:
 
 
 def _families(department: Department, kind: ProductType, rng: random.Random) -> list[_Family]:
-    """Families of a type; no two ask for the same pair of attributes."""
-    families: list[_Family] = []
-    pairs: set[frozenset[str]] = set()
-    while len(families) < FAMILIES:
-        attributes = tuple(rng.sample(department.attributes, 3))
-        mine = {frozenset((one, other)) for one in attributes for other in attributes if one != other}
-        if mine & pairs and len(pairs) < 2 * FAMILIES:
-            continue
-        if frozenset(attributes[:2]) in pairs:
-            continue
-        pairs |= mine
+    """Families of a type. No two ask for the same pair of attributes, and none holds a pair another asks for."""
+    pairs = [frozenset(pair) for pair in itertools.combinations(department.attributes, 2)]
+    asked = rng.sample(pairs, FAMILIES)
+    families = []
+    for pair in asked:
+        wanted = sorted(pair)
+        rng.shuffle(wanted)
+        third = _companion(wanted, department, asked, rng)
         options = {group: _values(group, rng) for group in kind.groups}
-        families.append(_Family(department, kind, attributes, options, kind.price * rng.uniform(0.7, 1.4)))
+        price = kind.price * rng.uniform(0.7, 1.4)
+        families.append(_Family(department, kind, (*wanted, third), options, price, frozenset(asked)))
     return families
+
+
+def _companion(
+    attributes: Sequence[str], department: Department, asked: Collection[frozenset[str]], rng: random.Random
+) -> str:
+    """An attribute that makes no pair with ``attributes`` that some family asks for (any other one if all do)."""
+    spare = [phrase for phrase in department.attributes if phrase not in attributes]
+    quiet = [phrase for phrase in spare if not any(frozenset((phrase, other)) in asked for other in attributes)]
+    return rng.choice(quiet or spare)
 
 
 def _values(group: str, rng: random.Random) -> tuple[str, ...]:
@@ -101,22 +112,22 @@ def _values(group: str, rng: random.Random) -> tuple[str, ...]:
 def _members(family: _Family, rng: random.Random, taken: set[str]) -> list[Product]:
     """The wanted product first, then its dearer twins and look-alikes."""
     price = family.price
-    members = [_product(family, family.attributes, price, False, rng, taken)]
+    members = [_product(family, family.attributes, price, rng.choice(WANTED_LOUDNESS), rng, taken)]
     for _ in range(TWINS):
-        members.append(_product(family, family.attributes, price * rng.uniform(2.2, 3.5) + 45, True, rng, taken))
-    for number in range(LOOK_ALIKES):
-        dropped = family.attributes[number % 2]
-        spare = [phrase for phrase in family.department.attributes if phrase not in family.attributes]
-        kept = tuple(phrase for phrase in family.attributes if phrase != dropped)
-        attributes = (*kept, rng.choice(spare))
-        members.append(_product(family, attributes, price * rng.uniform(0.6, 1.0), True, rng, taken))
+        dearer = price * rng.uniform(2.2, 3.5) + 45
+        members.append(_product(family, family.attributes, dearer, rng.choice(TWIN_LOUDNESS), rng, taken))
+    for number, loudness in enumerate(LOUDNESS):
+        kept = tuple(phrase for phrase in family.attributes if phrase != family.attributes[number % 2])
+        spare = _companion((*kept, *family.attributes[:2]), family.department, family.asked, rng)
+        cheaper = price * rng.uniform(0.6, 1.0)
+        members.append(_product(family, (*kept, spare), cheaper, rng.choice(loudness), rng, taken))
     return members
 
 
 def _product(
-    family: _Family, attributes: Sequence[str], price: float, loud: bool, rng: random.Random, taken: set[str]
+    family: _Family, attributes: Sequence[str], price: float, loudness: int, rng: random.Random, taken: set[str]
 ) -> Product:
-    """One product; a ``loud`` one repeats its type and attributes in its texts and so ranks higher."""
+    """One product; ``loudness`` says how often its texts repeat its type and attributes (and so how high it ranks)."""
     asin = ""
     while not asin or asin in taken:
         asin = "B0" + "".join(rng.choice(_ASIN) for _ in range(8))
@@ -125,8 +136,9 @@ def _product(
     rng.shuffle(listed)
     name = family.kind.name
     title = f"{rng.choice(BRANDS)} {name.title()}, {', '.join(phrase.title() for phrase in listed)}"
-    repeats = rng.choice((1, 2, 3)) if loud else rng.choice((0, 0, 1))
-    bullet = " ".join(f"{name}: {', '.join(listed)}." for _ in range(repeats)) or f"Made for every day by {title[:7]}."
+    bullet = (
+        " ".join(f"{name}: {', '.join(listed)}." for _ in range(loudness - 1)) or f"Made for every day by {title[:7]}."
+    )
     cents = round(price) - 0.01
     return Product(
         asin=asin,
@@ -138,7 +150,7 @@ def _product(
         category=family.department.name,
         query=name,
         product_category=f"{family.department.name} › {name}",
-        description=f"A {name} that is {' and '.join(listed)}." if loud else f"A {name} for daily use.",
+        description=f"A {name} that is {' and '.join(listed)}." if loudness else f"A {name} for daily use.",
         bullets=(bullet, f"Comes in {len(family.options)} kinds of options."),
         rating=f"{rng.uniform(3.2, 4.9):.1f}",
         instruction=f"find me {' '.join(attributes[:2])} {name}",
@@ -157,7 +169,9 @@ def _goals(product: Product, family: _Family, of_type: Sequence[Product], rng: r
         cap = price_cap(product.price, rng)
         values = tuple(chosen.values())
         affordable = [other for other in rivals if other.price <= cap]
-        fair = all(set(values) <= {value for group in other.options.values() for value in group} for other in affordable)
+        fair = all(
+            set(values) <= {value for group in other.options.values() for value in group} for other in affordable
+        )
         if values in seen or not fair:
             continue
         seen.add(values)

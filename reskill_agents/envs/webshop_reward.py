@@ -69,9 +69,7 @@ class Grader:
         options = matched_options(tuple(chosen), goal.options)
         price_ok = product.price <= goal.price_upper
         parts = len(goal.attributes) + len(goal.options) + 1
-        return PurchaseGrade(
-            factor * (attributes + options + price_ok) / parts, factor, attributes, options, price_ok
-        )
+        return PurchaseGrade(factor * (attributes + options + price_ok) / parts, factor, attributes, options, price_ok)
 
     def type_factor(self, product: Product, goal: Goal) -> float:
         """1, 0.5, 0.1 or 0: how much the bought product is of the wanted type."""

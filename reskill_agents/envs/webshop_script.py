@@ -29,7 +29,7 @@ class Carelessness:
     best_item: float = 0.1
     choose_options: float = 0.1
     read: float = 0.08
-    any_option: float = 0.03
+    any_option: float = 0.02
     page_on: float = 0.02
     go_back: float = 0.02
 

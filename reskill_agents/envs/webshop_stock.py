@@ -24,7 +24,20 @@ class Department:
 
 
 OPTION_VALUES: dict[str, tuple[str, ...]] = {
-    "color": ("black", "white", "blue", "red", "green", "pink", "purple", "yellow", "silver", "brown", "orange", "teal"),
+    "color": (
+        "black",
+        "white",
+        "blue",
+        "red",
+        "green",
+        "pink",
+        "purple",
+        "yellow",
+        "silver",
+        "brown",
+        "orange",
+        "teal",
+    ),
     "size": ("small", "medium", "large", "xxl"),
     "scent": ("lavender", "rosemary", "coconut", "jasmine", "sandalwood", "unscented"),
     "flavor": ("vanilla", "strawberry", "peppermint", "hazelnut", "blueberry", "original"),
