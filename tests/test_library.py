@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from reskill_agents import Operation, Proposal, Repeat, Skill, SkillLibrary, Trigger, TriggerKind
 from reskill_agents.errors import ProposalError, SkillError
 from reskill_agents.skill import canonical_text
-from tests.strategies import libraries, skills
+from strategies import libraries, skills
 
 A, B, C = (Skill(name, f"About {name}.", f"Do {name}.") for name in "abc")
 

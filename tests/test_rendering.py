@@ -6,7 +6,7 @@ from hypothesis import given, settings
 
 from reskill_agents import Skill
 from reskill_agents.rendering import join_blocks, render_skill, render_skills
-from tests.strategies import skills
+from strategies import skills
 
 
 def test_a_skill_is_a_fenced_block_with_its_name() -> None:

@@ -20,7 +20,7 @@ from reskill_agents.skill_md import (
     render_skill_md,
 )
 from reskill_agents.trigger_phrase import literal_of, use_when
-from tests.strategies import skills
+from strategies import skills
 
 BUY_CHECK = Skill(
     "check-options",
