@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import TypeVar
 
 from langgraph.graph import END, START, StateGraph
@@ -52,16 +52,16 @@ async def create(
     """One creation round.
 
     Args:
-        episodes: what to learn from; faults are ignored. 200 will do, several hundred (groups of the same task in the same
-            step above all) find weaker causes.
+        episodes: what to learn from; faults are ignored. 200 will do; several hundred, in groups of the same task in
+            the same step above all, find weaker causes.
         library: the library in force.
-        author: who writes (default: the offline author). Any failure of it falls back to the offline author, node by node.
+        author: who writes (default: the offline author). Where it fails, the offline author does that node.
         verdicts: all earlier verdicts, oldest first, prunings included (as accepted proposals that delete).
         seed: of everything random here; the same inputs and seed give the same proposal.
         config: how proposals are made.
 
     Returns:
-        A proposal that applies to ``library``, or none when nothing is worth trying. Never raises for what episodes hold.
+        A proposal that applies to ``library``, or none when nothing is worth trying. What episodes hold never raises.
     """
     started = time.perf_counter()
     author = author or OfflineAuthor()
@@ -171,7 +171,7 @@ async def _author(state: CreatorState, runtime: Runtime[CreationWork]) -> Creato
     for recommendation in state.get("plan", ()):
         try:
             draft, said = await _with_fallback(
-                work, "author", lambda author, r=recommendation: author.write(work, r, problems)
+                work, "author", partial(_write, work=work, recommendation=recommendation, problems=problems)
             )
         except (CreatorError, SkillError) as error:
             notes.append(f"dropped ({recommendation.kind} {recommendation.idea or recommendation.target}): {error}")
@@ -180,6 +180,12 @@ async def _author(state: CreatorState, runtime: Runtime[CreationWork]) -> Creato
         drafts.append(draft)
         notes += said
     return {"plan": tuple(kept), "drafts": tuple(drafts), "notes": notes, "attempt": state.get("attempt", 0) + 1}
+
+
+async def _write(
+    author: Author, *, work: CreationWork, recommendation: Recommendation, problems: Sequence[str]
+) -> Operation:
+    return await author.write(work, recommendation, problems)
 
 
 async def _verify(state: CreatorState, runtime: Runtime[CreationWork]) -> CreatorState:

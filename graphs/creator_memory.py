@@ -25,7 +25,7 @@ class VerdictMemory:
     verdicts: tuple[PastVerdict, ...]
 
     def strikes(self, body: str) -> float:
-        """How much speaks against ``body``: rejected alone counts 1, in a bundle of n 1/n, adopted and removed later 1."""
+        """What speaks against ``body``: rejected alone counts 1, in a bundle of n 1/n, adopted and removed later 1."""
         total = 0.0
         bodies = self._bodies_by_name()
         for verdict in self.verdicts:

@@ -38,8 +38,8 @@ class CreationConfig:
         max_operations: most operations in a proposal (the paper: 3).
         max_characters: of name, description and body of an authored skill (the paper: 500).
         attempts: times a skill is written again with the verifier's problems (the paper: 3).
-        explore: chance that a proposal tries a doubtful directive instead of the best confirmed ones; it is tried anyway
-            when nothing confirmed is left. Correlations in a log can mislead; trials cannot.
+        explore: chance that a proposal tries a doubtful directive instead of the best confirmed ones; doubtful ones are
+            tried anyway when nothing confirmed is left. Correlations in a log can mislead; trials cannot.
         gate: what is asked of triggers.
         induction: how strict induction is.
     """

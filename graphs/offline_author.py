@@ -26,8 +26,8 @@ _ENOUGH = 30  # episodes that must have carried the library before it is judged
 class OfflineAuthor:
     """Recommends the induced directives that promise most and writes them with closed templates.
 
-    What it can say is the grammar of :mod:`reskill_agents.directives` over the action vocabulary of the log; no other text
-    of an episode reaches a skill. Deterministic in the work's seed.
+    What it can say is the grammar of :mod:`reskill_agents.directives` over the action vocabulary of the log; no other
+    text of an episode reaches a skill. Deterministic in the work's seed.
     """
 
     name = "offline"
@@ -71,8 +71,8 @@ class OfflineAuthor:
         """The operation in the grammar's wording.
 
         Raises:
-            CreatorError: for a recommendation that is not in the closed grammar, or one the verifier refused before (a closed
-                template has no second wording).
+            CreatorError: for a recommendation that is not in the closed grammar, or one the verifier refused before (a
+                closed template has no second wording).
         """
         if problems:
             raise CreatorError(f"a closed template cannot be reworded: {'; '.join(problems)}")
@@ -158,7 +158,7 @@ class OfflineAuthor:
                     skill.name,
                     directive=live.directive,
                     trigger=trigger,
-                    reason=f"it fired in {fired:.0%} of episodes and is kept on {live.kept:.0%} of the turns it concerns",
+                    reason=f"fired in {fired:.0%} of episodes, kept on {live.kept:.0%} of the turns it concerns",
                     evidence=(live.evidence,),
                 )
                 if trigger_key(trigger) != trigger_key(skill.trigger) and not memory.was_rejected(

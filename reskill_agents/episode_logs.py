@@ -104,14 +104,11 @@ def episode_from_json(entry: Mapping[str, object]) -> Episode:
 def _turn_from_json(index: int, entry: object) -> Turn:
     if not isinstance(entry, Mapping):
         raise LogError(f"turn {index} is not an object")
-    try:
-        choices = tuple(Choice(*(str(part) for part in fields)) for fields in _list(entry, "choices"))
-        firings = tuple(
-            Firing(str(name), str(digest), int(turn), Suppression(reason) if reason else None)
-            for name, digest, turn, reason in _list(entry, "firings")
-        )
-    except (TypeError, ValueError) as error:
-        raise LogError(f"turn {index}: {error}") from error
+    choices = tuple(Choice(*(str(part) for part in fields)) for fields in _rows(entry, "choices", 1, 4))
+    firings = tuple(
+        Firing(str(name), str(digest), _whole(turn), Suppression(str(reason)) if reason else None)
+        for name, digest, turn, reason in _rows(entry, "firings", 4, 4)
+    )
     if not choices:
         choices = tuple(Choice(str(action)) for action in _list(entry, "admissible_actions"))
     return Turn(
@@ -126,11 +123,26 @@ def _turn_from_json(index: int, entry: object) -> Turn:
     )
 
 
-def _list(entry: Mapping[str, object], name: str) -> Sequence[object] | list[list[object]]:  # type: ignore[misc]
+def _list(entry: Mapping[str, object], name: str) -> list[object]:
     value = entry.get(name) or []
     if not isinstance(value, Sequence) or isinstance(value, str):
         raise LogError(f"{name!r} must be a list")
-    return value
+    return list(value)
+
+
+def _rows(entry: Mapping[str, object], name: str, least: int, most: int) -> list[list[object]]:
+    rows: list[list[object]] = []
+    for row in _list(entry, name):
+        if not isinstance(row, Sequence) or isinstance(row, str) or not least <= len(row) <= most:
+            raise LogError(f"each entry of {name!r} must be a list of {least} to {most} values")
+        rows.append(list(row))
+    return rows
+
+
+def _whole(value: object) -> int:
+    if isinstance(value, int):
+        return value
+    raise LogError(f"expected a whole number, got {value!r}")
 
 
 def _text(entry: Mapping[str, object], name: str, *, required: bool = False) -> str:

@@ -20,7 +20,8 @@ from reskill_agents.induction_triggers import TriggerFit, TurnTexts, choose_trig
 from reskill_agents.induction_turns import TurnTable, offered_choices, tabulate
 from reskill_agents.vocabulary import MIN_TASKS, ActionVocabulary, learn_vocabulary
 
-_NEAR_TIE = 0.93  # of checks about as sure as the surest, the one whose form comes first in the grammar is taken
+_ALIKE = 0.7  # correlation of doses from which on two checks are ways to say one thing: the sharper one is said
+_NEAR_TIE = 0.93  # of ways about as sharp, the one whose form comes first in the grammar is taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,10 +222,20 @@ def _forward(
         ]
         if not alive:
             break
-        top = max(effects.z[position] for position in alive)
-        best = min(position for position in alive if effects.z[position] >= _NEAR_TIE * top)  # the grammar's order
+        surest = max(alive, key=lambda position: effects.z[position])
+        cautious = slopes - errors
+        rivals = [p for p in alive if p == surest or _alike(doses[:, left[p]], doses[:, left[surest]])]
+        sharpest = max(cautious[position] for position in rivals)
+        best = min(position for position in rivals if cautious[position] >= _NEAR_TIE * sharpest)
         column = left[best]
         chosen.append((column, float(slopes[best]), float(errors[best])))
         rest = residualise(doses, rest, strata, column, float(slopes[best]))
         left = [left[position] for position in alive if position != best]
     return chosen
+
+
+def _alike(a: Floats, b: Floats) -> bool:
+    both = ~(np.isnan(a) | np.isnan(b))
+    if both.sum() < MIN_TASKS or np.ptp(a[both]) == 0 or np.ptp(b[both]) == 0:
+        return False
+    return bool(np.corrcoef(a[both], b[both])[0, 1] >= _ALIKE)

@@ -1,7 +1,8 @@
 """How much better episodes went that kept a check: effects, errors, and which of them survive scrutiny.
 
-Everything works on a table of doses: one row an episode, one column a check, 0..1 how well the check was kept, NaN where it
-did not apply. Doses are compared inside strata (same task, step, library and model) where strata have several episodes.
+Everything works on a table of doses: one row an episode, one column a check, 0..1 how well the check was kept, NaN
+where it did not apply. Doses are compared inside strata (same task, step, library and model) where strata have several
+episodes.
 """
 
 from __future__ import annotations
@@ -148,9 +149,9 @@ def scrutinise(
 ) -> Scrutiny:
     """Find effects on one half of the tasks and confirm them on the other, both ways round.
 
-    A check is a candidate when its one-sided p on the finding half is below ``screen``; it survives when it is rejected by
-    Benjamini-Hochberg at ``rate`` / 2 among the candidates on the confirming half (half, because there are two ways
-    round). Columns with fewer than ``min_support`` tasks of support on either half are no candidates.
+    A check is a candidate when its one-sided p on the finding half is below ``screen``; it survives when Benjamini-
+    Hochberg at ``rate`` / 2 rejects its null among the candidates on the confirming half (half, because there are two
+    ways round). Columns with fewer than ``min_support`` tasks of support on either half are no candidates.
     """
     first = split_tasks(tasks, rng)
     halves = [_part(doses, outcome, strata, tasks, part) for part in (first, ~first)]

@@ -21,7 +21,7 @@ _LONGEST_MARKER = 3
 
 @dataclass(frozen=True, slots=True)
 class TriggerFit:
-    """A trigger with how well it fits: of the turns it fires on, how many need it; of those in need, how many it meets."""
+    """A trigger and how it fits: of the turns it fires on, how many need it; of those in need, how many it meets."""
 
     trigger: Trigger
     precision: float

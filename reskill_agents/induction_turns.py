@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 
 import numpy as np
@@ -129,7 +129,7 @@ class TurnTable:
         applies, kept = self.judge(directive)
         applied = np.bincount(self.episode[applies], minlength=self.n_episodes).astype(float)
         obeyed = np.bincount(self.episode[kept], minlength=self.n_episodes).astype(float)
-        share = np.divide(obeyed, applied, out=np.full(self.n_episodes, np.nan), where=applied > 0)
+        share: Floats = np.divide(obeyed, applied, out=np.full(self.n_episodes, np.nan), where=applied > 0)
         if (directive.form is Form.AVOID and not directive.mark) or directive.form is Form.ONCE:
             share = np.where(np.isnan(share), np.nan, np.floor(share))
         return share
@@ -142,11 +142,22 @@ def _words(text: str) -> frozenset[str]:
 
 @dataclass
 class _Taken:
-    """What an episode has taken so far."""
+    """What an episode has taken so far and what of it still counts."""
 
-    actions: set[str]
-    columns: set[int]
-    groups: dict[str, str]  # group -> the last action taken in it
+    actions: set[str] = field(default_factory=set)
+    columns: dict[int, bool] = field(default_factory=dict)  # class -> whether all of it were picks among alternatives
+    groups: dict[str, str] = field(default_factory=dict)  # group -> the last action taken in it
+
+    def add(self, choice: Choice, columns: Sequence[int], *, opens: bool) -> None:
+        """Take ``choice``; a newly opened thing forgets what was picked among the alternatives of the last one."""
+        if opens and not choice.group:
+            self.groups.clear()
+            self.columns = {column: picked for column, picked in self.columns.items() if not picked}
+        self.actions.add(choice.action)
+        for column in columns:
+            self.columns[column] = self.columns.get(column, True) and bool(choice.group)
+        if choice.group:
+            self.groups[choice.group] = choice.action
 
 
 def tabulate(episodes: Sequence[Episode], vocabulary: ActionVocabulary) -> TurnTable:
@@ -157,8 +168,8 @@ def tabulate(episodes: Sequence[Episode], vocabulary: ActionVocabulary) -> TurnT
         by_kind.setdefault(target.kind, []).append(column)
     kind_rank = {target.kind: rank for rank, target in enumerate(kinds)}
     kind_marks: dict[str, list[tuple[int, str]]] = {}
-    for rank, (kind, word) in enumerate(marks):
-        kind_marks.setdefault(kind, []).append((rank, word))
+    for position, (kind, word) in enumerate(marks):
+        kind_marks.setdefault(kind, []).append((position, word))
     rows = [
         (number, turn.index, turn.choices, turn.chosen)
         for number, episode in enumerate(episodes)
@@ -171,11 +182,12 @@ def tabulate(episodes: Sequence[Episode], vocabulary: ActionVocabulary) -> TurnT
     among_matters = np.zeros_like(among_kept)
     mark_matters = np.zeros((len(rows), len(marks)), dtype=bool)
     mark_taken = np.zeros_like(mark_matters)
-    current, taken, last = -1, _Taken(set(), set(), {}), list[int]()
+    literals = {(target.kind, target.text) for target in vocabulary.literals}
+    current, taken, last = -1, _Taken(), list[int]()
     for row, (number, _, choices, chosen) in enumerate(rows):
         assert chosen is not None
         if number != current:
-            current, taken, last = number, _Taken(set(), set(), {}), []
+            current, taken, last = number, _Taken(), []
         task_words = _words(episodes[number].task_shown)
 
         def columns_of(choice: Choice, task_words: frozenset[str] = task_words) -> list[int]:
@@ -207,14 +219,12 @@ def tabulate(episodes: Sequence[Episode], vocabulary: ActionVocabulary) -> TurnT
         if rank is not None:
             same_kind = [choice for choice in choices if choice.kind == chosen.kind]
             among_matters[row, rank], among_kept[row, rank] = _among(chosen, same_kind, task_words)
-        for mark, word in kind_marks.get(chosen.kind, ()):
+        for position, word in kind_marks.get(chosen.kind, ()):
             carrying = [word in _words(choice.text) for choice in choices if choice.kind == chosen.kind]
-            mark_matters[row, mark] = any(carrying) and not all(carrying)
-            mark_taken[row, mark] = mark_matters[row, mark] and word in _words(chosen.text)
-        taken.actions.add(chosen.action)
-        taken.columns.update(here)
-        if chosen.group:
-            taken.groups[chosen.group] = chosen.action
+            mark_matters[row, position] = any(carrying) and not all(carrying)
+            mark_taken[row, position] = mark_matters[row, position] and word in _words(chosen.text)
+        opens = rank is not None and (chosen.kind, chosen.text) not in literals
+        taken.add(chosen, here, opens=opens)
         last = here
     return TurnTable(
         vocabulary=vocabulary,
