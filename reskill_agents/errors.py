@@ -47,3 +47,7 @@ class ConfigError(ReSkillError):
 
 class RunFolderError(ReSkillError):
     """A run folder is unusable (torn, of another configuration, in use); the message names the file."""
+
+
+class ContextOverflow(ReSkillError):
+    """A prompt leaves no room for an answer. An outcome of the episode, not a fault."""

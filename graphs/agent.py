@@ -1,0 +1,201 @@
+"""A LangGraph agent that plays an environment; triggered skills execute as prompt nodes.
+
+``observe -> skill (one for each fired skill) -> model -> act -> observe ...``
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Annotated, TypeAlias, TypedDict
+
+from langchain_core.messages import BaseMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.runtime import Runtime
+from langgraph.types import Command, Send
+
+from reskill_agents.action_format import ActionFormat
+from reskill_agents.episodes import ModelCall, StopReason
+from reskill_agents.errors import ConfigError, ContextOverflow
+from reskill_agents.graphs.chat_model import PolicyChatModel
+from reskill_agents.graphs.messages import text_of
+from reskill_agents.graphs.play import Play
+from reskill_agents.graphs.skill_nodes import FiredSkill, SkillCall, SkillUpdate, has_listeners, run_skill
+from reskill_agents.library import SkillLibrary
+from reskill_agents.selection import SkillSelector
+
+
+@dataclass(frozen=True)
+class AgentConfig:
+    """Settings of the agent graph.
+
+    Args:
+        action_format: how the agent sees its choices and writes its action.
+        max_turns: model calls an episode; then it is scored as it stands.
+        temperature: > 0, or 0 for greedy (evaluation).
+        max_tokens: of one answer.
+        max_context: tokens of prompt and answer; ``None``: the policy's limit. An episode that reaches it ends and is
+            scored as it stands.
+        max_skill_tokens_turn: budget of skill text a turn.
+        max_skill_tokens_episode: budget of skill text an episode.
+        fused: run the skill nodes inside the observing node: the same functions and events, fewer supersteps.
+        static_nodes: compile a node with its own name for every skill of one library (to look at in Studio).
+
+    Raises:
+        ConfigError: with every problem found.
+    """
+
+    action_format: ActionFormat = ActionFormat.TAGGED
+    max_turns: int = 30
+    temperature: float = 1.0
+    max_tokens: int = 256
+    max_context: int | None = None
+    max_skill_tokens_turn: int = 1000
+    max_skill_tokens_episode: int = 4000
+    fused: bool = True
+    static_nodes: bool = False
+
+    def __post_init__(self) -> None:
+        positive = ("max_turns", "max_tokens", "max_skill_tokens_turn", "max_skill_tokens_episode")
+        problems = [
+            f"{name} must be at least 1, got {getattr(self, name)}" for name in positive if getattr(self, name) < 1
+        ]
+        if self.temperature < 0:
+            problems.append(f"temperature must be at least 0, got {self.temperature}")
+        if self.fused and self.static_nodes:
+            problems.append("static_nodes needs fused=False: a fused skill has no node of its own")
+        if problems:
+            raise ConfigError("; ".join(problems))
+
+
+class AgentState(TypedDict, total=False):
+    """The graph's state: the conversation, the skills that entered it, the turn about to be taken."""
+
+    messages: Annotated[list[BaseMessage], operator.add]
+    skills: Annotated[list[FiredSkill], operator.add]
+    turn: int
+
+
+AgentGraph: TypeAlias = CompiledStateGraph[AgentState, Play, AgentState, AgentState]
+
+
+@dataclass(frozen=True)
+class Agent:
+    """A policy in a compiled agent graph. Build it once; it plays any number of episodes at a time.
+
+    Args:
+        model: the policy.
+        config: settings.
+        system_prompt: what the agent is told about the world.
+        library: only with ``static_nodes``: the library whose skills get nodes.
+    """
+
+    model: PolicyChatModel
+    config: AgentConfig = AgentConfig()
+    system_prompt: str = ""
+    library: SkillLibrary | None = None
+
+    @cached_property
+    def graph(self) -> AgentGraph:
+        """The compiled graph; its context is a :class:`~reskill_agents.graphs.play.Play`."""
+        return build_agent_graph(self.model, self.config, self.library)
+
+    def selector(self, library: SkillLibrary) -> SkillSelector:
+        """The compiled triggers of ``library`` under this agent's budgets, counted in the policy's tokens."""
+        return SkillSelector(
+            library,
+            self.config.max_skill_tokens_turn,
+            self.config.max_skill_tokens_episode,
+            self.model.tokenizer.count,
+        )
+
+
+def build_agent_graph(
+    model: PolicyChatModel, config: AgentConfig | None = None, library: SkillLibrary | None = None
+) -> AgentGraph:
+    """Compile the agent graph.
+
+    Raises:
+        ConfigError: ``static_nodes`` without a library.
+    """
+    config = config or AgentConfig()
+    if config.static_nodes and library is None:
+        raise ConfigError("static_nodes needs the library whose skills get nodes")
+    nodes = _Nodes(model, config)
+    names = [f"skill:{skill.name}" for skill in library or ()] if config.static_nodes else ["skill"]
+    graph = StateGraph(AgentState, context_schema=Play)
+    graph.add_node("observe", nodes.observe, destinations=("model", *(() if config.fused else names)))
+    graph.add_node("model", nodes.model, destinations=("act", END))
+    graph.add_node("act", nodes.act, destinations=("observe", END))
+    graph.add_edge(START, "observe")
+    for name in () if config.fused else names:
+        graph.add_node(name, nodes.skill)
+        graph.add_edge(name, "model")
+    return graph.compile(name="agent")
+
+
+@dataclass(frozen=True)
+class _Nodes:
+    policy: PolicyChatModel
+    settings: AgentConfig
+
+    async def observe(self, state: AgentState, config: RunnableConfig, runtime: Runtime[Play]) -> Command[str]:
+        play, turn = runtime.context, state.get("turn", 0)
+        if turn == 0:
+            play.reset()
+        fired = play.select(turn)
+        if not fired:
+            return Command(goto="model")
+        if self.settings.fused:
+            updates = [await run_skill(skill, config, runtime.stream_writer) for skill in fired]
+            return Command(goto="model", update={"skills": [skill for update in updates for skill in update["skills"]]})
+        return Command(goto=[Send(self._node(skill), SkillCall(skill=skill)) for skill in fired])
+
+    async def skill(self, state: SkillCall, config: RunnableConfig, runtime: Runtime[Play]) -> SkillUpdate:
+        return await run_skill(state["skill"], config, runtime.stream_writer)
+
+    async def model(self, state: AgentState, config: RunnableConfig, runtime: Runtime[Play]) -> Command[str]:
+        play, turn = runtime.context, state.get("turn", 0)
+        fired = [skill for skill in state.get("skills", ()) if skill.turn == turn]
+        new = play.compose(turn, fired, self.settings.action_format)
+        try:
+            answer = await self._ask([*state.get("messages", ()), *new], config)
+        except ContextOverflow:
+            play.stop = StopReason.CONTEXT_LIMIT
+            return Command(goto=END, update={"messages": new})
+        return Command(goto="act", update={"messages": [*new, answer]})
+
+    async def act(self, state: AgentState, runtime: Runtime[Play]) -> Command[str]:
+        play, turn, settings = runtime.context, state.get("turn", 0), self.settings
+        call = _with_skill_tokens(play, turn)
+        play.take(turn, text_of(state["messages"][-1]), call, settings.action_format, settings.max_turns)
+        return Command(goto="observe" if play.stop is None else END, update={"turn": turn + 1})
+
+    async def _ask(self, messages: Sequence[BaseMessage], config: RunnableConfig) -> BaseMessage:
+        """The policy's answer; through LangChain's callbacks only when somebody listens to them."""
+        temperature, max_tokens, max_context = (
+            self.settings.temperature,
+            self.settings.max_tokens,
+            self.settings.max_context,
+        )
+        if has_listeners(config):
+            return await self.policy.ainvoke(
+                list(messages), config, temperature=temperature, max_tokens=max_tokens, max_context=max_context
+            )
+        completion = await self.policy.complete(
+            messages, temperature=temperature, max_tokens=max_tokens, max_context=max_context
+        )
+        return completion.message
+
+    def _node(self, skill: FiredSkill) -> str:
+        return f"skill:{skill.name}" if self.settings.static_nodes else "skill"
+
+
+def _with_skill_tokens(play: Play, turn: int) -> ModelCall:
+    shown = [firing.skill for firing in play.firings if firing.turn == turn and firing.suppressed is None]
+    call = play.recorder.calls[-1]
+    return replace(call, skill_tokens=sum(play.selector.costs[name] for name in shown)) if shown else call
