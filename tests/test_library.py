@@ -6,11 +6,11 @@ import dataclasses
 
 import pytest
 from hypothesis import given, settings
+from strategies import libraries, skills
 
 from reskill_agents import Operation, Proposal, Repeat, Skill, SkillLibrary, Trigger, TriggerKind
 from reskill_agents.errors import ProposalError, SkillError
 from reskill_agents.skill import canonical_text
-from strategies import libraries, skills
 
 A, B, C = (Skill(name, f"About {name}.", f"Do {name}.") for name in "abc")
 

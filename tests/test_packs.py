@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import skills_ref
 from hypothesis import given, settings
+from strategies import libraries
 
 from reskill_agents import Episode, Skill, SkillLibrary, Trigger, TriggerKind, Turn
 from reskill_agents.conformance import MAX_PER_OUTCOME, check_cases, parse_cases, record_cases, render_cases
 from reskill_agents.environment import Task
 from reskill_agents.errors import SkillError
 from reskill_agents.packs import Lineage, export_pack, import_pack, read_pack, validate_pack
-from strategies import libraries
 
 PLAN = Skill("plan-first", "Plan before acting.", "Write a plan.", Trigger(TriggerKind.BEGINNING))
 LOOK = Skill("look-twice", "Look twice.", "Look again.", Trigger(TriggerKind.ACTION_PATTERN, r"^go\["))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from hypothesis import given, settings
+from strategies import skills
 
 from reskill_agents import Skill
 from reskill_agents.rendering import join_blocks, render_skill, render_skills
-from strategies import skills
 
 
 def test_a_skill_is_a_fenced_block_with_its_name() -> None:

@@ -9,6 +9,7 @@ import skills_ref
 import yaml
 from hypothesis import example, given, settings
 from skills_ref.parser import parse_frontmatter
+from strategies import skills
 
 from reskill_agents import Repeat, Skill, Trigger, TriggerKind
 from reskill_agents.errors import SkillError
@@ -20,7 +21,6 @@ from reskill_agents.skill_md import (
     render_skill_md,
 )
 from reskill_agents.trigger_phrase import literal_of, use_when
-from strategies import skills
 
 BUY_CHECK = Skill(
     "check-options",
