@@ -91,11 +91,15 @@ class OfflineAuthor:
     def _bundles(
         self, work: CreationWork, confirmed: Sequence[InducedDirective]
     ) -> Iterable[tuple[InducedDirective, ...]]:
-        """Compatible bundles: the largest first, the most promising first. One right skill alone is hard to see."""
-        for size in range(min(work.config.max_operations, len(confirmed)), 0, -1):
-            for bundle in itertools.combinations(confirmed[: work.config.max_operations + 3], size):
-                if not any(contradict(a.directive, b.directive) for a, b in itertools.combinations(bundle, 2)):
-                    yield bundle
+        """Compatible bundles, the most promising in sum first: one right skill alone is hard to see in a trial."""
+        head = confirmed[: work.config.max_operations + 3]
+        bundles = [
+            bundle
+            for size in range(1, work.config.max_operations + 1)
+            for bundle in itertools.combinations(head, size)
+            if not any(contradict(a.directive, b.directive) for a, b in itertools.combinations(bundle, 2))
+        ]
+        return sorted(bundles, key=lambda bundle: -sum(max(found.promise, 0.0) for found in bundle))
 
     def _plan(self, work: CreationWork, bundle: Sequence[InducedDirective]) -> tuple[Recommendation, ...]:
         """Additions, and deletions of live skills they replace; empty when it does not fit."""
@@ -110,7 +114,8 @@ class OfflineAuthor:
         weakest = sorted((name for name in work.live if name not in removed), key=lambda name: work.live[name].effect)
         for name in weakest[: max(over, 0)]:
             removed[name] = f"the library is full and its measured effect is the least ({work.live[name].effect:+.3f})"
-        if len(bundle) + len(removed) > work.config.max_operations or len(removed) < over:
+        fits = len(work.library) + len(bundle) - len(removed) <= work.config.capacity
+        if len(bundle) + len(removed) > work.config.max_operations or not fits:
             return ()
         deletions = [
             Recommendation(OperationKind.DELETE, target=name, reason=reason, evidence=(work.live[name].evidence,))
