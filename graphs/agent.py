@@ -13,6 +13,7 @@ from typing import Annotated, TypeAlias, TypedDict
 
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import RunnableConfig
+from langgraph.config import get_config
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
@@ -143,7 +144,7 @@ class _Nodes:
     policy: PolicyChatModel
     settings: AgentConfig
 
-    async def observe(self, state: AgentState, config: RunnableConfig, runtime: Runtime[Play]) -> Command[str]:
+    async def observe(self, state: AgentState, *, runtime: Runtime[Play]) -> Command[str]:
         play, turn = runtime.context, state.get("turn", 0)
         if turn == 0:
             play.reset()
@@ -151,28 +152,29 @@ class _Nodes:
         if not fired:
             return Command(goto="model")
         if self.settings.fused:
+            config = get_config()
             updates = [await run_skill(skill, config, runtime.stream_writer) for skill in fired]
             return Command(goto="model", update={"skills": [skill for update in updates for skill in update["skills"]]})
         return Command(goto=[Send(self._node(skill), SkillCall(skill=skill)) for skill in fired])
 
-    async def skill(self, state: SkillCall, config: RunnableConfig, runtime: Runtime[Play]) -> SkillUpdate:
-        return await run_skill(state["skill"], config, runtime.stream_writer)
+    async def skill(self, state: SkillCall, *, runtime: Runtime[Play]) -> SkillUpdate:
+        return await run_skill(state["skill"], get_config(), runtime.stream_writer)
 
-    async def model(self, state: AgentState, config: RunnableConfig, runtime: Runtime[Play]) -> Command[str]:
+    async def model(self, state: AgentState, *, runtime: Runtime[Play]) -> Command[str]:
         play, turn = runtime.context, state.get("turn", 0)
-        fired = [skill for skill in state.get("skills", ()) if skill.turn == turn]
+        fired = [skill for skill in state.get("skills", ()) if skill["turn"] == turn]
         new = play.compose(turn, fired, self.settings.action_format)
         try:
-            answer = await self._ask([*state.get("messages", ()), *new], config)
+            answer = await self._ask([*state.get("messages", ()), *new], get_config())
         except ContextOverflow:
             play.stop = StopReason.CONTEXT_LIMIT
             return Command(goto=END, update={"messages": new})
         return Command(goto="act", update={"messages": [*new, answer]})
 
-    async def act(self, state: AgentState, runtime: Runtime[Play]) -> Command[str]:
+    async def act(self, state: AgentState, *, runtime: Runtime[Play]) -> Command[str]:
         play, turn, settings = runtime.context, state.get("turn", 0), self.settings
         call = _with_skill_tokens(play, turn)
-        play.take(turn, text_of(state["messages"][-1]), call, settings.action_format, settings.max_turns)
+        play.take(turn, text_of(state.get("messages", [])[-1]), call, settings.action_format, settings.max_turns)
         return Command(goto="observe" if play.stop is None else END, update={"turn": turn + 1})
 
     async def _ask(self, messages: Sequence[BaseMessage], config: RunnableConfig) -> BaseMessage:
@@ -192,7 +194,7 @@ class _Nodes:
         return completion.message
 
     def _node(self, skill: FiredSkill) -> str:
-        return f"skill:{skill.name}" if self.settings.static_nodes else "skill"
+        return f"skill:{skill['name']}" if self.settings.static_nodes else "skill"
 
 
 def _with_skill_tokens(play: Play, turn: int) -> ModelCall:

@@ -24,7 +24,22 @@ from reskill_agents.graphs.token_buffer import TokenBuffer
 
 _MAX_SESSIONS = 4096
 _REFUSED = frozenset(
-    ["top_p", "top_k", "min_p", "typical_p", "logit_bias", "repetition_penalty", "frequency_penalty", "presence_penalty", "logits_processor", "n", "allowed_token_ids", "guided_json", "guided_regex", "structured_outputs"]
+    [
+        "top_p",
+        "top_k",
+        "min_p",
+        "typical_p",
+        "logit_bias",
+        "repetition_penalty",
+        "frequency_penalty",
+        "presence_penalty",
+        "logits_processor",
+        "n",
+        "allowed_token_ids",
+        "guided_json",
+        "guided_regex",
+        "structured_outputs",
+    ]
 )
 
 
@@ -158,9 +173,7 @@ class PolicyChatModel(BaseChatModel):
     ) -> ChatResult:
         refused = sorted(_REFUSED & kwargs.keys())
         if refused:
-            raise ConfigError(
-                f"{', '.join(refused)}: refused, the policy samples from the plain softmax so that its log-probs are exact"
-            )
+            raise ConfigError(f"{', '.join(refused)}: refused, because log-probs are exact only for the plain softmax")
         completion = await self.complete(messages, **kwargs)
         return ChatResult(generations=[ChatGeneration(message=completion.message)])
 

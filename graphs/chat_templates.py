@@ -1,4 +1,4 @@
-"""A tokenizer with its chat template, as the policy speaks through it: whole prompts, and exact suffixes to extend them."""
+"""A tokenizer with its chat template, as the policy speaks through it: prompts, and exact suffixes to extend them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
@@ -53,9 +53,10 @@ class ChatTokenizer:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, *, chat_template: str | None = None) -> None:
         self.tokenizer = tokenizer
-        self._template = chat_template or tokenizer.chat_template
-        if not self._template:
-            raise ConfigError("the tokenizer has no chat template; pass chat_template")
+        template = chat_template or tokenizer.chat_template
+        if not template or not isinstance(template, str):
+            raise ConfigError("the tokenizer has no (single) chat template; pass chat_template")
+        self._template: str = template
         self._frames: dict[tuple[str, ...], _Frame | None] = {}
         self._backend = getattr(tokenizer, "backend_tokenizer", None)
 
@@ -68,9 +69,14 @@ class ChatTokenizer:
         ends = [token for token in tail[:2] if token in special]
         if ends:
             return ends[0]
-        if self.tokenizer.eos_token_id is None:
+        if self._eos is None:
             raise ConfigError("neither the chat template nor the tokenizer says what ends an assistant turn")
-        return int(self.tokenizer.eos_token_id)
+        return self._eos
+
+    @property
+    def _eos(self) -> int | None:
+        eos = self.tokenizer.eos_token_id
+        return eos if isinstance(eos, int) else None
 
     @cached_property
     def end_text(self) -> str:
@@ -80,8 +86,7 @@ class ChatTokenizer:
     @cached_property
     def stop_ids(self) -> tuple[int, ...]:
         """What ends a call: the end of the turn and the end of text."""
-        eos = self.tokenizer.eos_token_id
-        return (self.end_id,) if eos is None or eos == self.end_id else (self.end_id, int(eos))
+        return (self.end_id,) if self._eos in (None, self.end_id) else (self.end_id, self._eos)
 
     @cached_property
     def has_system_role(self) -> bool:
@@ -184,10 +189,11 @@ class ChatTokenizer:
     def _render(
         self, messages: Sequence[Mapping[str, object]], generation_prompt: bool, tools: Sequence[Tool] = ()
     ) -> str:
+        conversation: Any = [dict(message) for message in messages]
         rendered = self.tokenizer.apply_chat_template(
-            [dict(message) for message in messages],  # type: ignore[arg-type]
+            conversation,
             tools=[dict(tool) for tool in tools] or None,
-            chat_template=self._template,  # type: ignore[arg-type]
+            chat_template=self._template,
             add_generation_prompt=generation_prompt,
             tokenize=False,
         )

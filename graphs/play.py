@@ -63,12 +63,12 @@ class Play:
         context = TurnContext(turn, self.observation.text, self.last_action)
         selection = self.selector.select(context, self.firings)
         self.firings.extend(selection.firings)
-        return [FiredSkill(skill.name, skill.digest, turn) for skill in selection.skills]
+        return [FiredSkill(name=skill.name, digest=skill.digest, turn=turn) for skill in selection.skills]
 
     def compose(self, turn: int, fired: Sequence[FiredSkill], action_format: ActionFormat) -> list[BaseMessage]:
         """The new messages: on turn 0 the system message, then the observation with the later skills inside."""
         library = self.selector.library.by_name
-        start, later = split_skills([library[skill.name] for skill in fired], turn)
+        start, later = split_skills([library[skill["name"]] for skill in fired], turn)
         text = observation_text(self.observation, action_format, self.previous_choices, later, self.note)
         messages: list[BaseMessage] = [HumanMessage(text)]
         if turn == 0:

@@ -47,7 +47,7 @@ def current_recorder() -> CallRecorder | None:
 def record_calls(
     session: str, *, engine: PolicyEngine | None = None, rng_key: tuple[int, ...] = ()
 ) -> Iterator[CallRecorder]:
-    """Record every policy call made inside, by any graph: ``with record_calls("ep-1") as recorder: await graph.ainvoke(..)``.
+    """Record every policy call made inside, by any graph: ``with record_calls("ep-1"): await graph.ainvoke(...)``.
 
     With ``engine`` the session is opened before and released after, so that its calls join the rounds of batching and
     its cache is kept between turns.

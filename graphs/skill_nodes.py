@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypedDict
 
-from langchain_core.runnables import RunnableConfig, RunnableLambda
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langgraph.types import StreamWriter
 
 
-@dataclass(frozen=True, slots=True)
-class FiredSkill:
-    """A skill entering the prompt: what a ``skill`` node writes into the state."""
+class FiredSkill(TypedDict):
+    """A skill entering the prompt: what a ``skill`` node writes into the state; plain data for checkpointers."""
 
     name: str
     digest: str
@@ -32,7 +30,7 @@ class SkillUpdate(TypedDict):
 
 def skill_event(fired: FiredSkill) -> dict[str, str | int]:
     """The custom stream event of a firing."""
-    return {"event": "skill", "skill": fired.name, "digest": fired.digest, "turn": fired.turn}
+    return {"event": "skill", "skill": fired["name"], "digest": fired["digest"], "turn": fired["turn"]}
 
 
 def _fire(call: SkillCall) -> SkillUpdate:
@@ -43,10 +41,19 @@ async def run_skill(fired: FiredSkill, config: RunnableConfig, writer: StreamWri
     """Execute one skill: its custom event, and a run with its name and tags when a callback handler listens."""
     writer(skill_event(fired))
     call = SkillCall(skill=fired)
-    if not has_listeners(config):
-        return _fire(call)
-    tags = ["skill", f"skill:{fired.name}", fired.digest]
-    return await RunnableLambda(_fire).with_config(run_name=f"skill:{fired.name}", tags=tags).ainvoke(call, config)
+    return await _named(fired).ainvoke(call, config) if has_listeners(config) else _fire(call)
+
+
+def run_skill_sync(fired: FiredSkill, config: RunnableConfig, writer: StreamWriter) -> SkillUpdate:
+    """:func:`run_skill` for nodes that are not async."""
+    writer(skill_event(fired))
+    call = SkillCall(skill=fired)
+    return _named(fired).invoke(call, config) if has_listeners(config) else _fire(call)
+
+
+def _named(fired: FiredSkill) -> Runnable[SkillCall, SkillUpdate]:
+    tags = ["skill", f"skill:{fired['name']}", fired["digest"]]
+    return RunnableLambda(_fire).with_config(run_name=f"skill:{fired['name']}", tags=tags)
 
 
 def has_listeners(config: RunnableConfig) -> bool:

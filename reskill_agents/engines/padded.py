@@ -46,4 +46,5 @@ class PaddedForward:
             logits_to_keep=1,
         )
         self._past = output.past_key_values
-        return output.logits[:, -1]
+        logits: Tensor = output.logits[:, -1]
+        return logits

@@ -213,4 +213,5 @@ class RowForward:
             )
         finally:
             _STEP.value = None
-        return output.logits[0]
+        logits: Tensor = output.logits[0]
+        return logits

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from reskill_agents.engine import GenerateRequest, Generation
@@ -85,7 +85,9 @@ class TransformersEngine:
             model = copy.deepcopy(model_or_path)
         else:
             model = load_model(model_or_path, dtype=dtype, seed=seed)
-        self.model: PreTrainedModel = model.to(device=device, dtype=dtype).eval()  # type: ignore[arg-type]
+        nn.Module.to(model, device=device, dtype=dtype)  # the subclass's own wrapper is untyped
+        self.model: PreTrainedModel = model
+        self.model.train(False)
         self.max_context: int = max_context or int(getattr(self.model.config, "max_position_embeddings", 0) or 4096)
         self.stats = EngineStats()
         self._version = 0
@@ -115,10 +117,8 @@ class TransformersEngine:
 
     def release(self, session: str) -> None:
         """The episode makes no more calls; its row is free for the next one."""
-        row = self._rows.pop(session, None)
-        if row is not None:
-            self._free_rows.append(row.index)
         self._rounds.release(session)
+        self._free(session)
 
     async def generate(self, request: GenerateRequest) -> Generation:
         """Sample one completion.
@@ -184,11 +184,9 @@ class TransformersEngine:
             last = [sampler.tokens[i][-1:] for i in active]
             active = sampler.sample(forward([rows[i].index for i in active], lengths, last), active)
         for row, request, tokens in zip(rows, requests, sampler.tokens, strict=True):
-            if self._rounds.is_open(request.session):
-                row.cached = request.prompt_ids + tuple(tokens[:-1])  # the last token was never fed
-            else:
-                self._free_rows.append(row.index)
-                self._rows.pop(request.session, None)
+            row.cached = request.prompt_ids + tuple(tokens[:-1])  # the last token was never fed
+            if not self._rounds.is_open(request.session):
+                self._free(request.session)
 
     def _sample_padded(self, requests: Sequence[GenerateRequest], sampler: _Sampler) -> None:
         padded = PaddedForward(self.model)
@@ -204,6 +202,11 @@ class TransformersEngine:
             index = self._free_rows.pop() if self._free_rows else len(self._rows)
             row = self._rows[session] = _Row(index)
         return row
+
+    def _free(self, session: str) -> None:
+        row = self._rows.pop(session, None)
+        if row is not None:
+            self._free_rows.append(row.index)
 
     def _common(self, row: _Row, prompt: tuple[int, ...]) -> int:
         """How many tokens of ``prompt`` the row holds; at least the last one is left to be fed."""
@@ -243,7 +246,7 @@ class TransformersEngine:
             raise EngineError(f"weights version {version} do not fit the model: {'; '.join(sorted(problems)[:5])}")
         self.model.load_state_dict(state, strict=False)
         self._version = version
-        for row in self._rows.values():
+        for row in list(self._rows.values()):
             row.cached = ()
 
 
@@ -304,11 +307,14 @@ def load_model(name_or_path: str | Path, *, dtype: torch.dtype = torch.float32, 
         if folder.is_dir() and not any(next(folder.glob(pattern), None) for pattern in _WEIGHTS):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
-                model: PreTrainedModel = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
-            return model.to(dtype=dtype)  # type: ignore[arg-type]
-        return AutoModelForCausalLM.from_pretrained(name_or_path, dtype=dtype)  # type: ignore[no-any-return]
+                config = AutoConfig.from_pretrained(folder)
+                model: PreTrainedModel = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+        else:
+            model = AutoModelForCausalLM.from_pretrained(name_or_path, dtype=dtype)
+        nn.Module.to(model, dtype=dtype)
     except (OSError, ValueError) as error:
         raise EngineError(f"cannot load a causal language model from {str(name_or_path)!r}: {error}") from error
+    return model
 
 
 def _read_weights(folder: Path) -> dict[str, Tensor]:
@@ -319,8 +325,8 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
 
 def _row_forward(model: PreTrainedModel) -> RowForward | None:
     """Packed forward passes over a row cache, if this model gives the same logits that way; checked, not assumed."""
-    before = model.config._attn_implementation
-    vocabulary = int(model.get_input_embeddings().weight.shape[0])
+    before = model.config._attn_implementation or "eager"
+    vocabulary = int(model.config.get_text_config().vocab_size)
     probe = [token % vocabulary for token in _PROBE]
     with torch.inference_mode():
         expected = model(input_ids=torch.tensor([probe], device=model.device), use_cache=False).logits[0, -1]
