@@ -1,130 +1,145 @@
-"""WebShop: find, configure and buy the product that a request describes. A simulator of the public benchmark."""
+"""WebShop: find, configure and buy the product that a request describes.
+
+A simulator written from the public benchmark's behaviour (Yao et al., 2022). It reads the official data files, or sells
+from a generated catalogue of its own.
+"""
 
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
+from pathlib import Path
 
-from reskill_agents.environment import Observation, Split, StepResult, Task
+from reskill_agents.environment import Split, Task
+from reskill_agents.envs import webshop_compact
 from reskill_agents.envs.webshop_catalogue import Catalogue
-from reskill_agents.envs.webshop_compact import RESULTS_A_PAGE as COMPACT_RESULTS
-from reskill_agents.envs.webshop_compact import SYSTEM_PROMPT as COMPACT_PROMPT
-from reskill_agents.envs.webshop_compact import CompactView, compact_vocabulary
-from reskill_agents.envs.webshop_generate import generate_shop
+from reskill_agents.envs.webshop_environment import ObservationMode, WebShopEnvironment
 from reskill_agents.envs.webshop_goals import Goal
 from reskill_agents.envs.webshop_reward import Grader
 from reskill_agents.envs.webshop_script import CarelessShopper
 from reskill_agents.envs.webshop_search import SearchIndex
-from reskill_agents.envs.webshop_session import Page, ShopSession
-from reskill_agents.errors import EnvironmentFault
+from reskill_agents.envs.webshop_stocktake import Stock, generated_stock, official_stock
+from reskill_agents.errors import ConfigError
 
-_ACTION = re.compile(r"(.+)\[(.+)\]")
+__all__ = ["ObservationMode", "WebShopEnvironment", "WebShopWorld"]
 
-
-class ObservationMode(StrEnum):
-    """How pages are shown."""
-
-    COMPACT = "compact"
-
-
-class WebShopEnvironment:
-    """One shopper's visit; see :class:`reskill_agents.environment.Environment`."""
-
-    def __init__(self, catalogue: Catalogue, index: SearchIndex, goals: Mapping[str, Goal], grader: Grader) -> None:
-        self._catalogue = catalogue
-        self._index = index
-        self._goals = goals
-        self._grader = grader
-        self._session: ShopSession | None = None
-        self._score = 0.0
-
-    def reset(self, task: Task, *, seed: int) -> Observation:
-        """Start ``task``; raises :class:`EnvironmentFault` if it is not a task of this world."""
-        if task.task_id not in self._goals:
-            raise EnvironmentFault(f"no task {task.task_id!r} in this world")
-        self._goal = self._goals[task.task_id]
-        self._session = ShopSession(self._catalogue, self._index, COMPACT_RESULTS)
-        self._view = CompactView(self._goal, self._catalogue.get(self._goal.asin), seed)
-        self._score = 0.0
-        return self._view.show(self._session)
-
-    def step(self, action: str) -> StepResult:
-        """Take ``search[words]`` or ``click[target]``; anything else leaves the page and is invalid."""
-        session = self._session
-        if session is None:
-            raise EnvironmentFault("step before reset")
-        match = _ACTION.fullmatch(action.strip())
-        valid = False
-        if match and session.page is not Page.DONE:
-            verb, target = match[1].strip().lower(), match[2].strip().lower()
-            if verb == "search":
-                session.search(target)
-                valid = True
-            elif verb == "click":
-                valid = session.click(target)
-        if session.page is Page.DONE and valid and session.product is not None:
-            self._score = self._grader.grade(session.product, session.chosen.values(), self._goal).score
-        return StepResult(self._view.show(session), session.page is Page.DONE, self._score, valid)
+MAX_TURNS = {ObservationMode.COMPACT: 12, ObservationMode.TEXT: 15, ObservationMode.TEXT_RICH: 15}  # ReSkill uses 15
+SYSTEM_PROMPT = (
+    "You are shopping on a web site. Find the product that the instruction asks for, choose its options and buy it. "
+    "Actions: search[words] searches the shop; click[name] clicks a button, a product or an option of the page, "
+    "written as the page shows it."
+)
 
 
 class WebShopWorld:
-    """WebShop tasks in splits; see :class:`reskill_agents.environment.World`."""
+    """WebShop tasks in splits; see :class:`reskill_agents.environment.World`.
+
+    In compact mode it is also a :class:`reskill_agents.environment.ScriptedWorld`.
+
+    Args:
+        data: a folder of official files (or its products file); ``None``: the generated catalogue.
+        catalogue_seed: seed of the generated catalogue; with ``data`` it draws prices inside ranges, price caps and
+            the goals made from products.
+        mode: how pages are shown.
+        products: use only the first so many products of ``data``, as the original's ``num_products``.
+        strict_original: unknown (empty) queries and categories match each other, as in the original.
+        max_turns: turns an episode may take; default 12 in compact mode, else 15.
+
+    Raises:
+        ConfigError: the data is unusable; names the file and the field, or the split that is too small.
+    """
 
     name = "webshop"
 
-    def __init__(self, *, catalogue_seed: int = 7, mode: ObservationMode = ObservationMode.COMPACT) -> None:
-        shop = generate_shop(catalogue_seed)
-        self.max_turns = 12
+    def __init__(
+        self,
+        data: Path | None = None,
+        *,
+        catalogue_seed: int = 7,
+        mode: ObservationMode = ObservationMode.COMPACT,
+        products: int | None = None,
+        strict_original: bool = False,
+        max_turns: int | None = None,
+    ) -> None:
+        self.max_turns = MAX_TURNS[mode] if max_turns is None else max_turns
+        if self.max_turns < 1 or (products is not None and products < 1):
+            raise ConfigError(f"max_turns ({max_turns}) and products ({products}) must be at least 1")
+        self.mode = mode
         self._seed = catalogue_seed
-        self._mode = mode
-        self._catalogue = Catalogue(shop.products)
-        self._index = SearchIndex(product.document for product in shop.products)
-        self._grader = Grader()
-        self._goals: dict[str, Goal] = {}
-        self._tasks: dict[Split, list[Task]] = {split: [] for split in Split}
-        rng = random.Random(f"split/{catalogue_seed}")
-        types = sorted({entry.product_type for entry in shop.goals})
-        unseen = set(rng.sample(types, round(0.2 * len(types))))
-        split_of: dict[str, Split] = {}
-        for asin in sorted({entry.goal.asin for entry in shop.goals}):
-            draw = rng.random()
-            split_of[asin] = Split.TRAIN if draw < 0.6 else Split.VALID if draw < 0.8 else Split.SEEN_TEST
-        for number, entry in enumerate(shop.goals):
-            split = Split.UNSEEN_TEST if entry.product_type in unseen else split_of[entry.goal.asin]
-            task = Task(f"webshop-{number}", entry.goal.instruction, split, {"goals": entry.goal.source})
-            self._goals[task.task_id] = entry.goal
-            self._tasks[split].append(task)
+        self._strict = strict_original
+        self._stock: Stock
+        if data is None:
+            if products is not None:
+                raise ConfigError(
+                    "products limits a folder of official files; the generated catalogue has its own size"
+                )
+            self._stock = generated_stock(catalogue_seed)
+        else:
+            self._stock = official_stock(data, products=products, seed=catalogue_seed)
+        self._catalogue = Catalogue(self._stock.products)
+        self._index = SearchIndex(product.document for product in self._stock.products)
+        self._grader = Grader(strict_original=strict_original)
+        self._tasks = {split: self._make_tasks(split) for split in Split}
+        self._goals: dict[str, Goal] = {
+            _task_id(number): self._stock.goals[number] for numbers in self._stock.splits.values() for number in numbers
+        }
+
+    def _make_tasks(self, split: Split) -> tuple[Task, ...]:
+        goals = self._stock.goals
+        return tuple(
+            Task(_task_id(number), goals[number].instruction, split, {"goals": goals[number].source.value})
+            for number in self._stock.splits[split]
+        )
 
     def tasks(self, split: Split) -> Sequence[Task]:
-        """The tasks of a split, always in the same order."""
-        return tuple(self._tasks[split])
+        """The tasks of a split, always in the same order. Official splits by index have no unseen test."""
+        return self._tasks[split]
+
+    def goal(self, task: Task) -> Goal:
+        """What ``task`` asks for; for tests and oracles, never for agents."""
+        return self._goals[task.task_id]
 
     def make(self) -> WebShopEnvironment:
         """A new environment over the shared catalogue."""
-        return WebShopEnvironment(self._catalogue, self._index, self._goals, self._grader)
+        return WebShopEnvironment(self._catalogue, self._index, self._goals, self._grader, self.mode)
 
     def describe(self) -> Mapping[str, str | int | float | bool]:
-        """Settings and counts for the run's config."""
-        counts = {f"tasks_{split.value}": len(tasks) for split, tasks in self._tasks.items()}
+        """Data source, settings, and tasks per split and source of goals."""
+        counts: dict[str, int] = {}
+        for split in Split:
+            counts[f"tasks_{split.value}"] = len(self._tasks[split])
+            for source in sorted({task.tags["goals"] for task in self._tasks[split]}):
+                counts[f"tasks_{split.value}_{source}"] = sum(t.tags["goals"] == source for t in self._tasks[split])
         return {
             "world": self.name,
-            "data": "generated",
+            "data": self._stock.source,
+            "split_rule": self._stock.split_rule,
             "catalogue_seed": self._seed,
-            "mode": self._mode.value,
+            "mode": self.mode.value,
+            "strict_original": self._strict,
+            "max_turns": self.max_turns,
             "products": len(self._catalogue),
             **counts,
         }
 
     def system_prompt(self) -> str:
         """What the agent is told before the first observation."""
-        return COMPACT_PROMPT
+        return webshop_compact.SYSTEM_PROMPT if self.mode is ObservationMode.COMPACT else SYSTEM_PROMPT
 
     def vocabulary(self) -> Sequence[str]:
-        """Every word of compact observations, choices and the system prompt."""
-        return compact_vocabulary()
+        """Every word of compact observations, choices and the system prompt, in a fixed order."""
+        self._need_compact("a closed vocabulary")
+        return webshop_compact.compact_vocabulary()
 
     def actor(self, seed: int) -> CarelessShopper:
         """A careless shopper for one episode."""
+        self._need_compact("a scripted actor")
         return CarelessShopper(random.Random(f"shopper/{seed}"))
+
+    def _need_compact(self, what: str) -> None:
+        if self.mode is not ObservationMode.COMPACT:
+            raise ConfigError(f"{what} exists in mode 'compact' only, not in {self.mode.value!r}")
+
+
+def _task_id(number: int) -> str:
+    return f"webshop-{number}"

@@ -16,7 +16,7 @@ from reskill_agents.directives import STOP_WORDS
 from reskill_agents.environment import Choice, Observation
 from reskill_agents.envs.webshop_catalogue import Product
 from reskill_agents.envs.webshop_goals import Goal
-from reskill_agents.envs.webshop_search import Analyser
+from reskill_agents.envs.webshop_search import MAX_HITS, Analyser
 from reskill_agents.envs.webshop_session import BACK_TO_SEARCH, BUY_NOW, NEXT, PREVIOUS, SUB_PAGES, Page, ShopSession
 
 RESULTS_A_PAGE = 5
@@ -25,12 +25,13 @@ MAX_TITLE_WORDS = 7
 MAX_GROUPS = 3
 MAX_VALUES = 10
 POOR_SEARCHES = 3
+MAX_PAGES = MAX_HITS // RESULTS_A_PAGE
 WITHIN, ABOVE, OTHER = "within", "above", "other"
 SYSTEM_PROMPT = "you are in a shop . buy what the task asks for"
 _FILLER = frozenset(
-    "find me looking search show buy get please some something also one ones item product products color size price "
-    "priced dollars dollar cost under less more than should must have has which come comes made type pair set kind "
-    "prefer preferably interested".split()
+    """find me looking search show buy get please some something also one ones item product products color size price
+    priced dollars dollar cost under less more than should must have has which come comes made type pair set kind
+    prefer preferably interested""".split()
 )
 _WORD = re.compile(r"[a-z0-9]+(?:\.[0-9]+)?")
 _PRICE = re.compile(r",? and price lower than [0-9.]+ dollars$")
@@ -72,8 +73,8 @@ class CompactView:
         """The request as slots: ``w1 w2 w3``."""
         return " ".join(self._slots.values())
 
-    def show(self, session: ShopSession) -> Observation:
-        """The open page."""
+    def show(self, session: ShopSession, score: float) -> Observation:
+        """The open page; the score is not shown."""
         if session.page is Page.START:
             return Observation(f"start page . task : {self.task}", self._searches, self.task)
         if session.page is Page.RESULTS:
@@ -129,23 +130,33 @@ class CompactView:
         found = [self._slots[stem] for stem in stems if stem in self._slots]
         return " ".join([*found, OTHER] if len(found) < len(stems) or not found else found)
 
+    def _groups(self, product: Product) -> tuple[tuple[str, str], ...]:
+        """(label, group) of at most :data:`MAX_GROUPS` groups in page order, those with a named value kept first."""
+        groups = list(product.options)
+        if len(groups) > MAX_GROUPS:
+            best = {
+                group: max(map(self._closeness, values), default=(0, 0)) for group, values in product.options.items()
+            }
+            kept = set(sorted(groups, key=lambda group: best[group], reverse=True)[:MAX_GROUPS])
+            groups = [group for group in groups if group in kept]
+        return tuple((f"g{number}", group) for number, group in enumerate(groups, 1))
+
     def _item_text(self, session: ShopSession, product: Product) -> str:
-        if not session.chosen:
-            return f"item page {self._label(product)}"
         shown = [
-            f"g{number} {self._value(session.chosen[group])}"
-            for number, group in enumerate(product.options, 1)
-            if group in session.chosen and number <= MAX_GROUPS
+            f"{label} {self._value(session.chosen[group])}"
+            for label, group in self._groups(product)
+            if group in session.chosen
         ]
-        return f"item page . chosen {' '.join(shown)}"
+        return f"item page . chosen {' '.join(shown)}" if shown else f"item page {self._label(product)}"
 
     def _item_choices(self, product: Product) -> tuple[Choice, ...]:
         if product.asin not in self._items:
             options: dict[str, Choice] = {}
-            for number, (group, values) in enumerate(list(product.options.items())[:MAX_GROUPS], 1):
-                for value in self._offered(values):
+            for label, group in self._groups(product):
+                for value in self._offered(product.options[group]):
                     action = f"click[{value}]"
-                    options[action] = Choice(action, f"g{number} {self._value(value)}", "option", f"g{number}")
+                    if "[" not in value:  # the original's action pattern cannot name it
+                        options[action] = Choice(action, f"{label} {self._value(value)}", "option", label)
             buttons = (
                 *(_button(page.value) for page in SUB_PAGES),
                 Choice(f"click[{PREVIOUS}]", "prev", "button"),
@@ -182,10 +193,8 @@ def _button(name: str) -> Choice:
 
 def compact_vocabulary() -> tuple[str, ...]:
     """Every word that compact observations, choices and the system prompt can hold, digits of page numbers included."""
-    pages = "start results item description features reviews page task chosen done . :".split()
-    buttons = "next prev back to search buy now".split()
-    kinds = "search item option button".split()
-    slots = [f"w{number}" for number in range(1, MAX_SLOTS + 1)] + [f"g{n}" for n in range(1, MAX_GROUPS + 1)]
-    numbers = [str(number) for number in range(1, 51)]
-    words = [*pages, *buttons, *kinds, WITHIN, ABOVE, OTHER, *SYSTEM_PROMPT.split(), *slots, *numbers]
+    fixed = f"""start results item description features reviews page task chosen done . :
+        next prev back to search buy now search item option button {WITHIN} {ABOVE} {OTHER} {SYSTEM_PROMPT}"""
+    slots = [f"w{number}" for number in range(1, MAX_SLOTS + 1)] + [f"g{number}" for number in range(1, MAX_GROUPS + 1)]
+    words = [*fixed.split(), *slots, *(str(number) for number in range(1, MAX_PAGES + 1))]
     return tuple(dict.fromkeys(words))

@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from reskill_agents.envs.webshop_catalogue import Product
-from reskill_agents.envs.webshop_goals import Goal, price_cap, price_text
+from reskill_agents.envs.webshop_goals import Goal, GoalSource, goal_for, option_text, price_cap
 from reskill_agents.envs.webshop_reward import has_attribute
 from reskill_agents.envs.webshop_stock import BRANDS, DEPARTMENTS, OPTION_VALUES, Department, ProductType
 
@@ -33,19 +33,11 @@ _ASIN = "BCDFGHJKLMNPQRSTVWXYZ0123456789"
 
 
 @dataclass(frozen=True, slots=True)
-class GeneratedGoal:
-    """A goal and the product type it is about (the unit that is held out)."""
-
-    goal: Goal
-    product_type: str
-
-
-@dataclass(frozen=True, slots=True)
 class GeneratedShop:
     """The products in document order and the goals in a shuffled order."""
 
     products: tuple[Product, ...]
-    goals: tuple[GeneratedGoal, ...]
+    goals: tuple[Goal, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +54,7 @@ def generate_shop(seed: int) -> GeneratedShop:
     """The shop of this seed; the same seed gives the same shop everywhere."""
     rng = random.Random(f"shop/{seed}")
     products: list[Product] = []
-    goals: list[GeneratedGoal] = []
+    goals: list[Goal] = []
     taken: set[str] = set()
     for department in DEPARTMENTS:
         for kind in department.types:
@@ -74,7 +66,7 @@ def generate_shop(seed: int) -> GeneratedShop:
                 of_type.extend(members)
             products.extend(of_type)
             for product, family in wanted:
-                goals.extend(GeneratedGoal(goal, kind.name) for goal in _goals(product, family, of_type, rng))
+                goals.extend(_goals(product, family, of_type, rng))
     rng.shuffle(products)
     rng.shuffle(goals)
     return GeneratedShop(tuple(products), tuple(goals))
@@ -144,7 +136,7 @@ def _product(
         asin=asin,
         title=title,
         price=cents,
-        price_text=f"${cents:.2f}",
+        price_text=f"${cents}",
         options=family.options,
         attributes=tuple(attributes),
         category=family.department.name,
@@ -152,7 +144,6 @@ def _product(
         product_category=f"{family.department.name} › {name}",
         description=f"A {name} that is {' and '.join(listed)}." if loudness else f"A {name} for daily use.",
         bullets=(bullet, f"Comes in {len(family.options)} kinds of options."),
-        rating=f"{rng.uniform(3.2, 4.9):.1f}",
         instruction=f"find me {' '.join(attributes[:2])} {name}",
         instruction_attributes=tuple(attributes[:2]),
     )
@@ -175,21 +166,9 @@ def _goals(product: Product, family: _Family, of_type: Sequence[Product], rng: r
         if values in seen or not fair:
             continue
         seen.add(values)
-        wish = ", and ".join(f"{group}: {value}" for group, value in chosen.items())
         phrases = list(asked)
         rng.shuffle(phrases)
-        text = rng.choice(_REQUESTS).format(attributes=" ".join(phrases), name=family.kind.name)
-        goals.append(
-            Goal(
-                asin=product.asin,
-                instruction=f"{text} with {wish}{price_text(cap)}",
-                attributes=asked,
-                options=values,
-                price_upper=cap,
-                title=product.title,
-                query=product.query,
-                product_category=product.product_category,
-                source="generated",
-            )
-        )
+        request = rng.choice(_REQUESTS).format(attributes=" ".join(phrases), name=family.kind.name)
+        request += option_text(chosen.items())
+        goals.append(goal_for(product, request, asked, values, cap, GoalSource.GENERATED))
     return goals

@@ -13,16 +13,17 @@ from reskill_agents.envs.webshop_goals import Goal
 from reskill_agents.envs.webshop_nouns import nouns
 
 MATCH_ABOVE = 85  # of 100, token-set ratio
-COLOURS = (
-    "alabaster apricot aqua ash asphalt azure banana beige black blue blush bordeaux bronze brown burgundy camel camo "
-    "caramel champagne charcoal cheetah chestnut chocolate christmas coffee cognac copper coral cranberry cream crystal "
-    "dark denim eggplant elephant espresso fuchsia gold granite grape graphite grass gray green grey heather indigo "
-    "ivory ivy khaki lavender lemon leopard light lilac lime magenta maroon mauve merlot midnight mint mocha multicolor "
-    "mushroom mustard natural navy nude olive orange peach pewter pink plum purple rainbow red rose royal rust sand "
-    "sapphire seashell silver skull slate steel stone stonewash sunflower tan taupe teal tiger turquoise violet walnut "
-    "wheat white wine yellow"
-).split()
+COLOURS = tuple(
+    """alabaster apricot aqua ash asphalt azure banana beige black blue blush bordeaux bronze brown burgundy camel
+    camo caramel champagne charcoal cheetah chestnut chocolate christmas coffee cognac copper coral cranberry
+    cream crystal dark denim eggplant elephant espresso fuchsia gold granite grape graphite grass gray green
+    grey heather indigo ivory ivy khaki lavender lemon leopard light lilac lime magenta maroon mauve merlot
+    midnight mint mocha multicolor mushroom mustard natural navy nude olive orange peach pewter pink plum purple
+    rainbow red rose royal rust sand sapphire seashell silver skull slate steel stone stonewash sunflower tan
+    taupe teal tiger turquoise violet walnut wheat white wine yellow""".split()
+)
 
+_LATIN_1 = dict.fromkeys(range(128, 256))
 NounFinder = Callable[[str], Sequence[str]]
 
 
@@ -39,8 +40,13 @@ class PurchaseGrade:
 
 @lru_cache(maxsize=200_000)
 def token_set_ratio(left: str, right: str) -> int:
-    """thefuzz's ``token_set_ratio``: full processing first, an integer 0..100 out; empty after processing: 0."""
-    return round(fuzz.token_set_ratio(left, right, processor=utils.default_process))
+    """thefuzz's ``token_set_ratio``: full processing first, an integer 0..100 out; nothing left of a side: 0."""
+    return round(fuzz.token_set_ratio(_processed(left), _processed(right)))
+
+
+def _processed(text: str) -> str:
+    """thefuzz's full processing: Latin-1 letters dropped, everything but letters and digits blank, lower case."""
+    return utils.default_process(text.translate(_LATIN_1))
 
 
 @lru_cache(maxsize=100_000)

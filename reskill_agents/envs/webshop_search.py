@@ -20,8 +20,8 @@ B = 0.4
 MAX_HITS = 50
 
 STOP_WORDS = frozenset(
-    "a an and are as at be but by for if in into is it no not of on or such that the their then there these they "
-    "this to was will with".split()
+    """a an and are as at be but by for if in into is it no not of on or such that the their then there these they
+    this to was will with""".split()
 )
 _TOKEN = re.compile(r"[^\W_]+(?:(?<=[^\W\d_])['’.:](?=[^\W\d_])[^\W_]+|(?<=\d)['’.,](?=\d)[^\W_]+|_+[^\W_]+)*")
 _POSSESSIVE = re.compile(r"['’]s$")
@@ -38,7 +38,7 @@ def encode_length(length: int) -> int:
 
 
 class Analyser:
-    """Text to index terms. Not shared between threads (the stemmer is not re-entrant)."""
+    """Text to index terms."""
 
     def __init__(self) -> None:
         stemmer = Stemmer.Stemmer("porter")

@@ -86,6 +86,7 @@ class ShopSession:
         if button == BACK_TO_SEARCH:
             self.page, self.product = Page.START, None
             self.chosen.clear()
+            self.visited.clear()
         elif button == BUY_NOW:
             self.page = Page.DONE
         elif button == NEXT:

@@ -135,8 +135,8 @@ DEPARTMENTS: tuple[Department, ...] = (
     ),
 )
 
-BRANDS = (
-    "Norvale Kessler Tamrin Oakhollow Zepharo Lumenique Brindlow Castaro Velmoor Juniphy Okarin Solvane Havreux Pellano "
-    "Quistra Rumford Mirano Edgewell Farrowby Glintec Ironbay Larkspar Nimboro Orchella Pinehurst Ravello Stavanto "
-    "Thornec Umbrano Wexley"
-).split()
+BRANDS = tuple(
+    """Norvale Kessler Tamrin Oakhollow Zepharo Lumenique Brindlow Castaro Velmoor Juniphy Okarin Solvane Havreux
+    Pellano Quistra Rumford Mirano Edgewell Farrowby Glintec Ironbay Larkspar Nimboro Orchella Pinehurst Ravello
+    Stavanto Thornec Umbrano Wexley""".split()
+)

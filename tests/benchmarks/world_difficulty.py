@@ -10,6 +10,7 @@ import itertools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from reskill_agents.directives import (
     ActionClass,
@@ -85,7 +86,7 @@ def play(world: ScriptedWorld, task: Task, directives: Sequence[Directive], seed
         situation = Situation(observation.choices, content_words(observation.task), tuple(taken))
         choice = obey(directives, situation, actor.act(observation))
         if choice.kind in ("item", "search"):
-            taken.clear()
+            taken = [earlier for earlier in taken if not earlier.group]
         taken.append(choice)
         result = env.step(choice.action)
         assert result.valid, choice
@@ -112,19 +113,27 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=300, help="episodes a cell")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--catalogue-seed", type=int, default=7)
+    parser.add_argument("--data", type=Path, default=None, help="folder of official files")
+    parser.add_argument("--repeat", type=int, default=1, help="episodes a task (small splits)")
     arguments = parser.parse_args()
     started = time.perf_counter()
-    world = WebShopWorld(catalogue_seed=arguments.catalogue_seed)
+    world = WebShopWorld(arguments.data, catalogue_seed=arguments.catalogue_seed)
     print(f"built in {time.perf_counter() - started:.1f} s: {dict(world.describe())}")
     for split in Split:
-        tasks = world.tasks(split)[: arguments.tasks]
-        print(f"\n{split} ({len(tasks)} tasks)\n{'directives':45} success  score  turns  words")
-        started, steps = time.perf_counter(), 0.0
-        for name, directives in sets().items():
-            m = measure(world, tasks, directives, arguments.seed)
-            steps += m.turns * len(tasks)
-            print(f"{name:45} {m.success:7.3f} {m.score:6.3f} {m.turns:6.1f} {m.words:6.0f}")
-        print(f"{steps / (time.perf_counter() - started):.0f} steps/s")
+        for source in sorted({task.tags["goals"] for task in world.tasks(split)}):
+            tasks = [task for task in world.tasks(split) if task.tags["goals"] == source][: arguments.tasks]
+            report(world, f"{split.value}, {source} goals", tasks * arguments.repeat, arguments.seed)
+
+
+def report(world: ScriptedWorld, title: str, tasks: Sequence[Task], seed: int) -> None:
+    """Print the table of one set of tasks."""
+    print(f"\n{title} ({len(tasks)} episodes a row)\n{'directives':45} success  score  turns  words")
+    started, steps = time.perf_counter(), 0.0
+    for name, directives in sets().items():
+        m = measure(world, tasks, directives, seed)
+        steps += m.turns * len(tasks)
+        print(f"{name:45} {m.success:7.3f} {m.score:6.3f} {m.turns:6.1f} {m.words:6.0f}")
+    print(f"{steps / (time.perf_counter() - started):.0f} steps/s")
 
 
 if __name__ == "__main__":
