@@ -90,17 +90,20 @@ class UpdateConfig(_Strict):
         6000, "Padded tokens a micro-batch; bounds memory (fastest of 2k..20k for the stand-in on 2 cores)."
     )
 
+    max_logprob_gap: PositiveFloat = _setting(
+        1e-3,
+        "Largest allowed |log-prob when sampled - when re-scored|, nats: 1e-3 for float32 (1e-5 measured), "
+        "about 0.5 for bfloat16 servers.",
+    )
+
 
 class TrialConfig(_Strict):
     """How two libraries are compared. Defaults: the 5 % whole-trial null measured in ``trials/boundary``."""
 
     rule: TrialMethodName = _setting(TrialMethodName.PAIRED, "paired (default) or discounted_beta (paper).")
     max_steps: PositiveInt = _setting(12, "paired: steps a trial lasts at most (measured; the paper's: 5).")
-    alpha: Annotated[float, Field(gt=0, lt=0.5)] = _setting(
-        0.043, "paired: chance to accept a candidate that is no better (gives 5 % with the overshoot)."
-    )
     effect: PositiveFloat = _setting(
-        0.31, "paired: effect worth finding, in within-group standard deviations (trials/boundary)."
+        0.3, "paired: effect worth finding, in within-group standard deviations (trials/boundary)."
     )
 
 

@@ -213,10 +213,14 @@ class PolicyUpdater:
                 scores[order[id(row)]] = tuple(values[kept].tolist())
         return [scores[index] for index in range(len(rows))]
 
-    def save(self, folder: Path) -> None:
-        """Weights, tokenizer (Hugging Face layout) and the optimizer's state."""
+    def save_weights(self, folder: Path) -> None:
+        """Weights and tokenizer in Hugging Face layout."""
         self.model.save_pretrained(folder)
         self._tokenizer.save_pretrained(folder)
+
+    def save(self, folder: Path) -> None:
+        """Weights, tokenizer and the optimizer's state."""
+        self.save_weights(folder)
         state = {
             "optimizer": self._optimizer.state_dict(),
             "scheduler": self._scheduler.state_dict(),

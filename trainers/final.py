@@ -1,0 +1,106 @@
+"""The evaluations around training, collected in ``evaluation.json``; what is there already is not played again."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from reskill_agents.environment import Split, World
+from reskill_agents.episodes import Episode
+from reskill_agents.graphs.agent import Agent
+from reskill_agents.library import SkillLibrary
+from reskill_agents.trainers.config import RunConfig
+from reskill_agents.trainers.evaluation import Evaluator
+from reskill_agents.trainers.placebo import foreign_bodies, placebo_library
+from reskill_agents.trainers.progress import EvaluationResult, Phase, ProgressListener
+from reskill_agents.trainers.run_folder import RunFolder
+
+FILE = "evaluation.json"
+TESTS = (Split.SEEN_TEST, Split.UNSEEN_TEST)
+_PLACEBO_DRAWS = 8  # a single draw of foreign texts may happen to be good or bad advice
+_RESULTS = TypeAdapter(list[EvaluationResult])
+
+
+@dataclass
+class Examination:
+    """Evaluates before, during and after training.
+
+    Args:
+        config, world, folder, listener: of the run.
+        agent: at the evaluation temperature.
+        policy_path: the start policy.
+    """
+
+    config: RunConfig
+    world: World
+    agent: Agent
+    folder: RunFolder
+    listener: ProgressListener
+    policy_path: Path
+    results: list[EvaluationResult] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        settings = self.config.evaluation
+        self.evaluator = Evaluator(self.agent, self.world, self.config.seed, settings.episodes, settings.concurrency)
+        try:
+            content = json.loads((self.folder.path / FILE).read_text("utf-8"))
+            self.results = _RESULTS.validate_python(content["results"])
+        except (OSError, ValueError, KeyError, ValidationError):
+            self.results = []  # none yet, or of a version that wrote something else: play again
+
+    async def before(self) -> None:
+        """The start policy without skills, on the test splits."""
+        self.results = []
+        for split in TESTS:
+            await self._play("before", "none", split, [SkillLibrary()], 0)
+
+    async def during(self, step: int, library: SkillLibrary) -> None:
+        """The policy after ``step`` steps with the library in force, on the validation split."""
+        label = "skills" if library.skills else "none"
+        await self._play(f"step-{step}", label, Split.VALID, [library], step)
+
+    async def after(
+        self, step: int, library: SkillLibrary, episodes: Sequence[Episode]
+    ) -> tuple[EvaluationResult, ...]:
+        """The trained policy without skills, with them and with placebo texts; the start policy with the final skills.
+
+        The engine holds the start policy afterwards if there are skills.
+        """
+        for split in (Split.VALID, *TESTS):
+            await self._play("after", "none", split, [SkillLibrary()], step)
+        if library.skills:
+            for split in (Split.VALID, *TESTS):
+                await self._play("after", "skills", split, [library], step)
+            if self.config.evaluation.placebo:
+                await self._placebo(step, library, episodes)
+            engine = self.agent.model.engine
+            await engine.publish(self.policy_path, engine.version + 1)
+            for split in TESTS:
+                await self._play("before", "skills", split, [library], 0)
+        return tuple(self.results)
+
+    async def _placebo(self, step: int, library: SkillLibrary, episodes: Sequence[Episode]) -> None:
+        bodies = foreign_bodies(episodes, library)
+        rng = random.Random(f"{self.config.seed}/placebo")
+        draws = [placebo_library(library, bodies, rng) for _ in range(_PLACEBO_DRAWS)]
+        for split in TESTS:
+            await self._play("after", "placebo", split, draws, step)
+
+    async def _play(self, policy: str, label: str, split: Split, libraries: Sequence[SkillLibrary], step: int) -> None:
+        settings = self.config.evaluation
+        limit = settings.valid_tasks if split is Split.VALID else settings.tasks
+        digest = libraries[0].digest
+        for known in self.results:
+            same = (known.policy, known.library, known.split, known.step) == (policy, label, split.value, step)
+            if same and (label == "placebo" or known.digest == digest):
+                return
+        self.listener.phase(Phase.EVALUATING, f"{policy} training, {label}, {split.value}")
+        result = await self.evaluator.evaluate(split, libraries, limit=limit, policy=policy, label=label, step=step)
+        self.results.append(result)
+        self.folder.write_json(FILE, {"results": self.results})
+        self.listener.evaluation(result)

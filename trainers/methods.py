@@ -1,0 +1,58 @@
+"""What each method does differently; everything else is the same code with the same rollouts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reskill_agents.graphs.creator_state import TriggerGate
+from reskill_agents.methods import Method
+from reskill_agents.trainers.advantages import Advantage, group_normalised_whitened, leave_one_out
+from reskill_agents.trainers.config import RunConfig
+from reskill_agents.trials import TrialMethodName
+
+
+@dataclass(frozen=True, slots=True)
+class MethodTraits:
+    """A method as settings of the loop.
+
+    Args:
+        creates: skills are written at all.
+        tried: proposals go on trial; else they are adopted untested.
+        rule: of the trials.
+        once: the first proposal is the last.
+        validation_rounds: the creator reads rounds on held-out train tasks (not trained on) instead of the reservoir.
+        prunes: skills are removed on evidence.
+        advantage: of the update.
+        gate: what the creator asks of triggers.
+    """
+
+    creates: bool
+    tried: bool
+    rule: TrialMethodName
+    once: bool = False
+    validation_rounds: bool = False
+    prunes: bool = False
+    advantage: Advantage = leave_one_out
+    gate: TriggerGate = TriggerGate.PRECISE
+
+
+def traits_of(config: RunConfig) -> MethodTraits:
+    """The traits of the run's method."""
+    rule = config.trial.rule
+    match config.method:
+        case Method.RESKILL:
+            return MethodTraits(creates=True, tried=True, rule=rule, prunes=config.pruning.enabled)
+        case Method.RESKILL_PAPER:
+            return MethodTraits(
+                creates=True,
+                tried=True,
+                rule=TrialMethodName.DISCOUNTED_BETA,
+                advantage=group_normalised_whitened,
+                gate=TriggerGate.PAPER,
+            )
+        case Method.GRPO:
+            return MethodTraits(creates=False, tried=False, rule=rule)
+        case Method.STATIC:
+            return MethodTraits(creates=True, tried=False, rule=rule, once=True)
+        case Method.DECOUPLED:
+            return MethodTraits(creates=True, tried=False, rule=rule, validation_rounds=True)

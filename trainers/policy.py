@@ -1,0 +1,85 @@
+"""The policy as the loop sees it: an engine that samples, an updater that trains, and the way between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+from transformers import AutoTokenizer
+
+from reskill_agents.engine import PolicyEngine
+from reskill_agents.errors import ConfigError
+from reskill_agents.graphs.agent import Agent, AgentConfig
+from reskill_agents.graphs.chat_model import PolicyChatModel
+from reskill_agents.graphs.chat_templates import ChatTokenizer
+from reskill_agents.trainers.config import EngineName, RunConfig
+from reskill_agents.trainers.update import PolicyUpdater
+
+
+def open_engine(config: RunConfig, policy_path: Path) -> PolicyEngine:
+    """The engine that the config names, holding the weights of ``policy_path``.
+
+    Raises:
+        ConfigError: the engine's module is not installed.
+    """
+    if config.engine is EngineName.TRANSFORMERS:
+        from reskill_agents.engines.transformers import TransformersEngine
+
+        return TransformersEngine(policy_path, threads=config.threads, seed=config.seed)
+    try:
+        module = import_module("reskill_agents.engines.vllm")
+    except ImportError as error:
+        raise ConfigError(f"engine vllm cannot be loaded ({error}); install reskill-agents[vllm]") from error
+    engine: PolicyEngine = module.VllmEngine(config.engine_url)
+    return engine
+
+
+def chat_model(config: RunConfig, engine: PolicyEngine, policy_path: Path) -> PolicyChatModel:
+    """The chat model over ``engine`` with the policy's own tokenizer and template."""
+    tokenizer = ChatTokenizer(AutoTokenizer.from_pretrained(policy_path))
+    return PolicyChatModel(
+        engine=engine,
+        tokenizer=tokenizer,
+        temperature=config.rollout.temperature,
+        max_tokens=config.rollout.max_tokens,
+        name_of_policy=config.model,
+    )
+
+
+def agent_for(
+    config: RunConfig, model: PolicyChatModel, *, system_prompt: str, max_turns: int, temperature: float
+) -> Agent:
+    """The agent graph with the run's budgets at ``temperature``."""
+    settings = AgentConfig(
+        action_format=config.rollout.action_format,
+        max_turns=max_turns,
+        temperature=temperature,
+        max_tokens=config.rollout.max_tokens,
+        max_skill_tokens_turn=config.rollout.max_skill_tokens_turn,
+        max_skill_tokens_episode=config.rollout.max_skill_tokens_episode,
+    )
+    return Agent(model, settings, system_prompt)
+
+
+@dataclass
+class Publisher:
+    """Hands new weights to the engine.
+
+    Args:
+        engine: what samples.
+        updater: what trains.
+        through: folder for engines that load from disk (servers); ``None``: hand over tensors.
+    """
+
+    engine: PolicyEngine
+    updater: PolicyUpdater
+    through: Path | None = None
+
+    async def publish(self, version: int) -> None:
+        """The updater's current weights sample from now on."""
+        if self.through is None:
+            await self.engine.publish(self.updater.weights(), version)
+        else:
+            self.updater.save_weights(self.through)
+            await self.engine.publish(self.through, version)

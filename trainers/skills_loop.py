@@ -1,0 +1,296 @@
+"""The skills' side of training: ask the creator, try what it proposes, adopt or drop it, prune.
+
+Between steps ``begin_step`` carries out what is due (a verdict, a proposal that joins, a new round); ``plan`` gives
+every rollout its library before sampling; ``record`` takes the evidence. A verdict is a pure function of recorded
+evidence and takes effect in the ``begin_step`` after it, behind the checkpoint that holds the evidence.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from reskill_agents.environment import Task
+from reskill_agents.episodes import Episode
+from reskill_agents.errors import ProposalError, TrialError
+from reskill_agents.graphs.creator_state import Author, CreationConfig, CreationResult, PastVerdict
+from reskill_agents.library import Operation, Proposal, SkillLibrary
+from reskill_agents.packs import Fact, Lineage
+from reskill_agents.reservoir import Reservoir
+from reskill_agents.trainers.config import RunConfig
+from reskill_agents.trainers.creation import Creation
+from reskill_agents.trainers.groups import GroupPlan, Member, PlayedGroup, Role
+from reskill_agents.trainers.journal import Journal
+from reskill_agents.trainers.lineage import adopted
+from reskill_agents.trainers.methods import traits_of
+from reskill_agents.trainers.progress import ProposalEvent, TrialPurpose, TrialState, VerdictEvent
+from reskill_agents.trainers.rewards import EpisodeFunction
+from reskill_agents.trials import Arm, TrialHistory, TrialMethodName, VersionTrial
+from reskill_agents.trials.boundary import Triangle
+from reskill_agents.trials.discounted_beta import DiscountedBetaMethod
+from reskill_agents.trials.method import TrialMethod
+from reskill_agents.trials.paired import PairedMethod
+
+
+@dataclass
+class OpenTrial:
+    """A trial under way: why, of what, with which candidate."""
+
+    trial: VersionTrial
+    purpose: TrialPurpose
+    proposal: Proposal | None
+    candidate: SkillLibrary
+
+
+@dataclass
+class SkillsLoop:
+    """All about skills between and during steps. See the module.
+
+    Args:
+        config: the run's settings.
+        journal: where events go.
+        outcome: the trial outcome of an episode.
+        author: who writes; ``None``: the offline author.
+    """
+
+    config: RunConfig
+    journal: Journal
+    outcome: EpisodeFunction
+    author: Author | None = None
+    active: SkillLibrary = field(default_factory=SkillLibrary)
+    version: int = 0
+    lineage: dict[str, Lineage] = field(default_factory=dict)
+    since: dict[str, int] = field(default_factory=dict)
+    open_trial: OpenTrial | None = None
+    pending: Creation | None = None
+    history: TrialHistory = field(default_factory=TrialHistory)
+    verdicts: list[PastVerdict] = field(default_factory=list)
+    creations: int = 0
+    trials: int = 0
+    next_creation: int = 0
+    waited_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.traits = traits_of(self.config)
+        self.reservoir = Reservoir(self.config.creator.reservoir)
+
+    @property
+    def verdict_due(self) -> bool:
+        """Whether the trial is over and its verdict not yet in force: checkpoint now."""
+        return self.open_trial is not None and self.open_trial.trial.verdict() is not None
+
+    @property
+    def creation_config(self) -> CreationConfig:
+        """What the creator is told."""
+        return CreationConfig(capacity=self.config.creator.capacity, gate=self.traits.gate)
+
+    async def begin_step(self, step: int) -> None:
+        """Carry out what is due before ``step``."""
+        self.waited_s = 0.0
+        self._conclude(step)
+        if self.pending is not None and step >= self.pending.joins_at:
+            await self._join(step)
+        if self._may_create(step):
+            self._ask(step)
+
+    def finish(self, step: int) -> None:
+        """After the last step: a verdict that fell in it takes effect; an open trial stays undecided."""
+        self._conclude(step)
+
+    def resume(self) -> None:
+        """Start again what was under way when the checkpoint was written."""
+        if self.pending is not None:
+            self.pending.start(self.author, self.creation_config)
+
+    def is_validation_round(self, step: int) -> bool:
+        """Method ``decoupled``: whether this step's rollouts are spent on held-out tasks."""
+        every = self.config.creator.decoupled_every
+        return self.traits.validation_rounds and step % every == every - 1
+
+    def plan(self, step: int, tasks: Sequence[Task]) -> list[GroupPlan]:
+        """Every rollout's library, fixed before sampling (invariant 3)."""
+        size = self.config.rollout.group_size
+        if self.is_validation_round(step):
+            members = (Member(Role.VALIDATION, self.active),) * size
+            return [GroupPlan(task, members, trained=False) for task in tasks]
+        if self.open_trial is not None:
+            return [GroupPlan(task, self._trial_members(self.open_trial, size)) for task in tasks]
+        return [GroupPlan(task, self._untried_members(step, number, size)) for number, task in enumerate(tasks)]
+
+    def record(self, step: int, played: Sequence[PlayedGroup]) -> None:
+        """Take the evidence of a step: trial and reservoir (episodes of evaluation splits never get here)."""
+        wanted = self.is_validation_round(step) or not self.traits.validation_rounds
+        if self.traits.creates and wanted:
+            self.reservoir.add(*(_without_tokens(e) for one in played for e in one.group.episodes))
+        if self.open_trial is not None:
+            groups = [
+                [(member.arm, self.outcome(episode)) for member, episode in one.pairs if member.arm is not None]
+                for one in played
+            ]
+            self.open_trial.trial.record_step(groups)
+            self.journal.trial_fact(step, self.open_trial.trial.facts()[self._last_step_fact()])
+
+    def trial_state(self) -> TrialState | None:
+        """The trial under way, for the metrics."""
+        if self.open_trial is None:
+            return None
+        trial, belief = self.open_trial.trial, self.open_trial.trial.posterior()
+        return TrialState(
+            trial.trial_id,
+            self.open_trial.purpose,
+            belief.probability,
+            belief.effect,
+            belief.low,
+            belief.high,
+            trial.steps,
+        )
+
+    def _last_step_fact(self) -> int:
+        return -2 if self.verdict_due else -1
+
+    def _trial_members(self, open_trial: OpenTrial, size: int) -> tuple[Member, ...]:
+        libraries = {Arm.INCUMBENT: self.active, Arm.CANDIDATE: open_trial.candidate}
+        roles = {Arm.INCUMBENT: Role.ACTIVE, Arm.CANDIDATE: Role.CANDIDATE}
+        return tuple(Member(roles[arm], libraries[arm], arm) for arm in open_trial.trial.assign(size))
+
+    def _untried_members(self, step: int, number: int, size: int) -> tuple[Member, ...]:
+        """Between trials part of each group goes without one skill: both arms stay in training."""
+        members = [Member(Role.ACTIVE, self.active)] * size
+        if self.traits.prunes and self.active.skills:
+            skill = self.active.skills[(step + number) % len(self.active)]
+            masked = Member(Role.MASKED, self.active.without(skill.name), without=skill.name)
+            rng = random.Random(f"{self.config.seed}/mask/{step}/{number}")
+            for place in rng.sample(range(size), self.config.pruning.masked):
+                members[place] = masked
+        return tuple(members)
+
+    def _may_create(self, step: int) -> bool:
+        settings = self.config.creator
+        if not self.traits.creates or self.pending is not None or self.open_trial is not None:
+            return False
+        if self.traits.once and self.version > 0:
+            return False
+        if self.traits.validation_rounds and not self.is_validation_round(step - 1):
+            return False
+        enough = len(self.reservoir) >= (1 if self.traits.validation_rounds else settings.warm_up)
+        return enough and step >= self.next_creation and self.creations < settings.max_creations
+
+    def _ask(self, step: int) -> None:
+        if self.config.aa:
+            self._open_trial(step, TrialPurpose.AA, None, self.active)
+            return
+        self.creations += 1
+        self.pending = Creation(
+            self.creations,
+            step,
+            step + self.config.creator.join_after,
+            self.reservoir.episodes,
+            self.active,
+            tuple(self.verdicts),
+            self.config.seed * 1_000_003 + self.creations,
+        )
+        self.pending.start(self.author, self.creation_config)
+
+    async def _join(self, step: int) -> None:
+        creation = self.pending
+        assert creation is not None
+        deadline = None if self.config.reproducible else self.config.creator.deadline_s
+        result, self.waited_s = await creation.join(deadline)
+        self.pending = None
+        self.next_creation = step + self.config.creator.every
+        before, trial, notes = self.active, "", list(result.report.notes)
+        candidate = self._apply(result, notes)
+        if candidate is not None and result.proposal is not None:
+            if self.traits.tried:
+                trial = self._open_trial(step, TrialPurpose.CREATION, result.proposal, candidate)
+            else:
+                self._adopt(step, result.proposal, candidate, {"untested": True, "method": self.config.method.value})
+        proposal = result.proposal if candidate is not None else None
+        event = ProposalEvent(
+            creation.number,
+            creation.asked_at,
+            step,
+            proposal,
+            notes,
+            proposal is not None and not self.traits.tried,
+            trial,
+            before,
+            candidate or before,
+        )
+        self.journal.proposal(step, event, result.report)
+
+    def _apply(self, result: CreationResult, notes: list[str]) -> SkillLibrary | None:
+        if result.proposal is None:
+            return None
+        try:
+            return result.proposal.apply(self.active, capacity=self.config.creator.capacity)
+        except ProposalError as error:
+            notes.append(f"the proposal does not apply: {error}")
+            return None
+
+    def _open_trial(self, step: int, purpose: TrialPurpose, proposal: Proposal | None, candidate: SkillLibrary) -> str:
+        self.trials += 1
+        trial = VersionTrial(
+            self.active,
+            candidate,
+            method=self._trial_method(),
+            seed=self.config.seed,
+            history=self.history,
+            trial_id=f"trial-{self.trials:03d}",
+        )
+        self.open_trial = OpenTrial(trial, purpose, proposal, candidate)
+        self.journal.trial_opened(step, trial.facts()[0], purpose, candidate)
+        return trial.trial_id
+
+    def _trial_method(self) -> TrialMethod:
+        settings = self.config.trial
+        if self.traits.rule is TrialMethodName.DISCOUNTED_BETA:
+            return DiscountedBetaMethod(memory=self.history.memory())
+        boundary = Triangle(effect=settings.effect, max_steps=settings.max_steps)
+        return PairedMethod(boundary, self.history.forgetting())
+
+    def _conclude(self, step: int) -> None:
+        """Let a fallen verdict take effect."""
+        if self.open_trial is None:
+            return
+        ended, verdict = self.open_trial, self.open_trial.trial.verdict()
+        if verdict is None:
+            return
+        self.history.add(ended.trial.finished())
+        self.open_trial = None
+        self.next_creation = max(self.next_creation, step)
+        if ended.proposal is not None:
+            self.verdicts.append(PastVerdict(ended.proposal, verdict.accepted, verdict.reason, step))
+            if verdict.accepted:
+                evidence: dict[str, Fact] = {
+                    "trial": ended.trial.trial_id,
+                    "probability": verdict.posterior.probability,
+                    "difference": verdict.posterior.difference,
+                    "episodes": int(sum(verdict.episodes)),
+                    "step": step,
+                }
+                self._adopt(step, ended.proposal, ended.candidate, evidence)
+        self.journal.verdict(
+            VerdictEvent(step, ended.trial.trial_id, ended.purpose, verdict, ended.proposal, self.active, self.version)
+        )
+
+    def _adopt(self, step: int, proposal: Proposal, library: SkillLibrary, evidence: Mapping[str, Fact]) -> None:
+        self.lineage = adopted(self.lineage, self.active, proposal, evidence)
+        self.active = library
+        self.version += 1
+        self.since = {skill.name: self.since.get(skill.name, step) for skill in library}
+        self.journal.library(step, self.version, library, self.lineage)
+
+
+def removal(name: str, reason: str) -> Proposal:
+    """The proposal of a pruning trial."""
+    return Proposal((Operation.delete(name),), reason)
+
+
+def _without_tokens(episode: Episode) -> Episode:
+    """The creator reads no token ids; without them the reservoir is small, and the same after a resume."""
+    return replace(episode, turns=tuple(replace(turn, call=None) for turn in episode.turns))
+
+
+__all__ = ["OpenTrial", "SkillsLoop", "TrialError", "removal"]
