@@ -1,0 +1,107 @@
+"""Which advice of a grammar helps a scripted player: found by playing, so that a clone can be examined on it.
+
+Used to examine a finished stand-in only. Creator, trials and trainer never see it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from reskill_agents.directives import Directive
+from reskill_agents.environment import ScriptedWorld, Split
+from reskill_agents.induction_candidates import contradict
+from reskill_agents.selection import SkillSelector
+from reskill_agents.trainers.scripted import Advice, ScriptedEpisode, play_scripted
+from reskill_agents.trainers.standin_gate import library_of
+from reskill_agents.vocabulary import ActionVocabulary
+
+MIN_HEARD = 20  # episodes with a directive before its effect is looked at
+_CANDIDATES = 14
+_MIN_GAIN = 0.03  # of the graded outcome, to join the best set
+
+
+@dataclass
+class EffectTable:
+    """Mean graded outcome of scripted episodes by directive heard; others heard with it are independent draws."""
+
+    count: int = 0
+    total: float = 0.0
+    squares: float = 0.0
+    heard: dict[Directive, tuple[int, float]] = field(default_factory=dict)
+
+    def add(self, episode: ScriptedEpisode) -> None:
+        """Count one episode."""
+        outcome = graded(episode)
+        self.count += 1
+        self.total += outcome
+        self.squares += outcome**2
+        for directive in episode.directives:
+            count, total = self.heard.get(directive, (0, 0.0))
+            self.heard[directive] = (count + 1, total + outcome)
+
+    def effects(self) -> dict[Directive, tuple[float, float]]:
+        """Per directive heard often enough: (difference to the overall mean, z)."""
+        mean = self.total / max(1, self.count)
+        deviation = math.sqrt(max(1e-9, self.squares / max(1, self.count) - mean**2))
+        return {
+            directive: (total / count - mean, (total / count - mean) * math.sqrt(count) / deviation)
+            for directive, (count, total) in self.heard.items()
+            if count >= MIN_HEARD
+        }
+
+    def useful(self, *, z: float = 3.0) -> list[Directive]:
+        """Directives with a clearly positive effect, best first."""
+        effects = self.effects()
+        return sorted((d for d, (_, score) in effects.items() if score > z), key=lambda d: -effects[d][0])
+
+    def harmful(self, *, z: float = 3.0) -> list[Directive]:
+        """Directives with a clearly negative effect, worst first."""
+        effects = self.effects()
+        return sorted((d for d, (_, score) in effects.items() if score < -z), key=lambda d: effects[d][0])
+
+    def others_per_useful(self) -> float:
+        """How often neutral or harmful directives were heard for each time a useful one was."""
+        useful = set(self.useful())
+        heard_useful = sum(count for directive, (count, _) in self.heard.items() if directive in useful)
+        return (sum(count for count, _ in self.heard.values()) - heard_useful) / max(1, heard_useful)
+
+
+def graded(episode: ScriptedEpisode) -> float:
+    """(score + success) / 2, the default trial outcome."""
+    return (episode.score + float(episode.score >= 1)) / 2
+
+
+def best_advice(
+    world: ScriptedWorld,
+    candidates: Sequence[Directive],
+    vocabulary: ActionVocabulary,
+    *,
+    size: int = 4,
+    episodes: int = 100,
+    seed: int = 0,
+) -> tuple[Directive, ...]:
+    """Greedy forward selection on training tasks: up to ``size`` directives that help a scripted player most together."""
+    environment, tasks = world.make(), world.tasks(Split.TRAIN)
+
+    def outcome(advice: Sequence[Directive]) -> float:
+        library = library_of(advice)
+        told = Advice(SkillSelector(library), {s.name: d for s, d in zip(library, advice, strict=True)})
+        played = [
+            play_scripted(world, environment, tasks[n * 7919 % len(tasks)], seed + n, told, vocabulary)
+            for n in range(episodes)
+        ]
+        return sum(map(graded, played)) / episodes
+
+    chosen: tuple[Directive, ...] = ()
+    value = outcome(())
+    pool = list(candidates[:_CANDIDATES])
+    while pool and len(chosen) < size:
+        values = {d: outcome((*chosen, d)) for d in pool}
+        best = max(pool, key=lambda d: values[d])
+        if values[best] < value + _MIN_GAIN:
+            break
+        chosen, value = (*chosen, best), values[best]
+        pool = [d for d in pool if d != best and not any(contradict(d, old) for old in chosen)]
+    return chosen
