@@ -192,9 +192,9 @@ def _button(name: str) -> Choice:
 
 
 def compact_vocabulary() -> tuple[str, ...]:
-    """Every word that compact observations, choices and the system prompt can hold, digits of page numbers included."""
+    """Every word that compact observations, choices (their verbs too) and the system prompt can hold."""
     fixed = f"""start results item description features reviews page task chosen done . :
-        next prev back to search buy now search item option button {WITHIN} {ABOVE} {OTHER} {SYSTEM_PROMPT}"""
+        next prev back to search buy now click search item option button {WITHIN} {ABOVE} {OTHER} {SYSTEM_PROMPT}"""
     slots = [f"w{number}" for number in range(1, MAX_SLOTS + 1)] + [f"g{number}" for number in range(1, MAX_GROUPS + 1)]
     words = [*fixed.split(), *slots, *(str(number) for number in range(1, MAX_PAGES + 1))]
     return tuple(dict.fromkeys(words))

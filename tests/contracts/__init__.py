@@ -1,0 +1,1 @@
+"""Contract tests that any implementation of a seam can run."""
