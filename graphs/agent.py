@@ -22,6 +22,7 @@ from langgraph.types import Command, Send
 from reskill_agents.action_format import ActionFormat
 from reskill_agents.episodes import ModelCall, StopReason
 from reskill_agents.errors import ConfigError, ContextOverflow
+from reskill_agents.graphs.call_options import CallOptions
 from reskill_agents.graphs.chat_model import PolicyChatModel
 from reskill_agents.graphs.messages import text_of
 from reskill_agents.graphs.play import Play
@@ -144,6 +145,13 @@ class _Nodes:
     policy: PolicyChatModel
     settings: AgentConfig
 
+    @cached_property
+    def options(self) -> CallOptions:
+        settings = self.settings
+        return CallOptions(
+            temperature=settings.temperature, max_tokens=settings.max_tokens, max_context=settings.max_context
+        )
+
     async def observe(self, state: AgentState, *, runtime: Runtime[Play]) -> Command[str]:
         play, turn = runtime.context, state.get("turn", 0)
         if turn == 0:
@@ -179,19 +187,16 @@ class _Nodes:
 
     async def _ask(self, messages: Sequence[BaseMessage], config: RunnableConfig) -> BaseMessage:
         """The policy's answer; through LangChain's callbacks only when somebody listens to them."""
-        temperature, max_tokens, max_context = (
-            self.settings.temperature,
-            self.settings.max_tokens,
-            self.settings.max_context,
+        if not has_listeners(config):
+            return (await self.policy.complete(messages, self.options)).message
+        options = self.options
+        return await self.policy.ainvoke(
+            list(messages),
+            config,
+            temperature=options.temperature,
+            max_tokens=options.max_tokens,
+            max_context=options.max_context,
         )
-        if has_listeners(config):
-            return await self.policy.ainvoke(
-                list(messages), config, temperature=temperature, max_tokens=max_tokens, max_context=max_context
-            )
-        completion = await self.policy.complete(
-            messages, temperature=temperature, max_tokens=max_tokens, max_context=max_context
-        )
-        return completion.message
 
     def _node(self, skill: FiredSkill) -> str:
         return f"skill:{skill['name']}" if self.settings.static_nodes else "skill"

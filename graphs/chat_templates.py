@@ -12,6 +12,9 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 
 from reskill_agents.errors import ConfigError
 from reskill_agents.graphs.messages import text_of
+from reskill_agents.graphs.prefix_check import Continuation, Preservation, check_prefix
+from reskill_agents.graphs.reasoning import OPEN, join_reasoning
+from reskill_agents.graphs.tool_calls import ToolStyle
 from reskill_agents.rendering import join_blocks
 
 if TYPE_CHECKING:
@@ -57,6 +60,7 @@ class ChatTokenizer:
         if not template or not isinstance(template, str):
             raise ConfigError("the tokenizer has no (single) chat template; pass chat_template")
         self._template: str = template
+        self._preserved: dict[tuple[Continuation, bool, bool], Preservation] = {}
         self._frames: dict[tuple[str, ...], _Frame | None] = {}
         self._backend = getattr(tokenizer, "backend_tokenizer", None)
 
@@ -96,6 +100,27 @@ class ChatTokenizer:
             return _ANSWER in self._render(probe, True)
         except Exception:  # templates refuse by raising whatever Jinja gives them
             return False
+
+    @cached_property
+    def opens_thinking(self) -> bool:
+        """Whether the generation prompt ends inside a reasoning block."""
+        return self._render([{"role": "user", "content": "u"}], True).rstrip().endswith(OPEN)
+
+    @cached_property
+    def tool_style(self) -> ToolStyle:
+        """How the template asks for tool calls."""
+        tool = {"type": "function", "function": {"name": "f", "description": "d", "parameters": {"type": "object"}}}
+        shown = self._render([{"role": "user", "content": "u"}], False, [tool])
+        return ToolStyle.XML if "<function=" in shown else ToolStyle.JSON
+
+    def preserves(self, continuation: Continuation, *, system: bool = True, tools: bool = False) -> Preservation:
+        """Whether prompt and answer stay a prefix when the conversation goes on like this."""
+        key = (continuation, system and self.has_system_role, tools)
+        if key not in self._preserved:
+            tool = {"type": "function", "function": {"name": "f", "description": "d", "parameters": {"type": "object"}}}
+            offered = [tool] if tools else []
+            self._preserved[key] = check_prefix(lambda m, g: self._render(m, g, offered), key[0], system=key[1])
+        return self._preserved[key]
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Token ids of ``text`` alone; special tokens written in it count as such."""
@@ -147,11 +172,11 @@ class ChatTokenizer:
         answer: dict[str, object] = {"role": "assistant", "content": _ANSWER}
         if after_tools:
             calls = [str(message.get("tool_call_id", "")) for message in new if message["role"] == "tool"]
-            answer["tool_calls"] = [
-                {"id": call, "type": "function", "function": {"name": "f", "arguments": {}}} for call in calls
-            ]
+            function = {"name": _ANSWER, "arguments": {}}
+            answer["content"] = ""
+            answer["tool_calls"] = [{"id": call, "type": "function", "function": function} for call in calls]
         rendered = self._render([{"role": "user", "content": "u"}, answer, *new], True)
-        end = rendered.index(_ANSWER) + len(_ANSWER)
+        end = rendered.rindex(_ANSWER) + len(_ANSWER)
         at = rendered.find(self.end_text, end)
         return rendered[at if at >= 0 else end :]
 
@@ -215,6 +240,10 @@ def _role(message: BaseMessage) -> str:
 def to_template(message: BaseMessage) -> dict[str, object]:
     """A message as chat templates read it."""
     rendered: dict[str, object] = {"role": _role(message), "content": text_of(message)}
+    if isinstance(message, AIMessage):
+        rendered["content"] = join_reasoning(
+            str(message.additional_kwargs.get("reasoning_content", "")), text_of(message)
+        )
     if isinstance(message, ToolMessage):
         rendered["tool_call_id"] = message.tool_call_id
         if message.name:

@@ -24,6 +24,11 @@ class TokenBuffer:
     messages: tuple[BaseMessage, ...]
     ended: bool
 
+    @property
+    def reasons(self) -> bool:
+        """Whether any answer in it holds reasoning."""
+        return any(message.additional_kwargs.get("reasoning_content") for message in self.messages)
+
     def new_messages(self, messages: Sequence[BaseMessage]) -> Sequence[BaseMessage] | None:
         """What ``messages`` adds to this conversation; ``None`` when they do not continue it."""
         known = len(self.messages)
@@ -43,10 +48,12 @@ def same_message(one: BaseMessage, other: BaseMessage) -> bool:
     """Whether two messages say the same; ids and metadata may differ (checkpointers and reducers rewrite them)."""
     if one is other:
         return True
-    if type(one) is not type(other) or one.content != other.content:
+    if one.content != other.content:
         return False
-    if isinstance(one, AIMessage) and isinstance(other, AIMessage):
+    if isinstance(one, AIMessage) and isinstance(other, AIMessage):  # a streamed answer arrives as a sum of chunks
         return one.tool_calls == other.tool_calls
+    if type(one) is not type(other):
+        return False
     if isinstance(one, ToolMessage) and isinstance(other, ToolMessage):
         return one.tool_call_id == other.tool_call_id
     return True

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
@@ -92,4 +92,13 @@ class PolicyEngine(Protocol):
 
     async def aclose(self) -> None:
         """Free what the engine holds."""
+        ...
+
+
+@runtime_checkable
+class StreamingEngine(PolicyEngine, Protocol):
+    """An engine that can hand out tokens while it samples."""
+
+    def stream(self, request: GenerateRequest) -> AsyncIterator[int | Generation]:
+        """The tokens of ``generate(request)`` one by one as they are sampled, then the whole generation."""
         ...

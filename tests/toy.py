@@ -3,13 +3,90 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from reskill_agents.environment import Choice, Observation, StepResult, Task
 
-WORDS = ["you", "press", "buttons", "answer", "with", "the", "number", "of", "one", "choice", "room", "red", "green", "blue", "lamp", "button", "same", "choices", "invalid", "action", "holds", "no", "is", "not", "one", "of", ":", ">", "<", "/", "=", '"', "`", ".", ",", "**", "*", "#", "-", "skill", "name", "when", "to", "use", "take", "before", "after", "every", "task", "names", "a", "it", "press", "first", "then", "never", "twice", "door", "open", "closed", "start", "system", "user", "assistant", "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10"]
+WORDS = [
+    "you",
+    "press",
+    "buttons",
+    "answer",
+    "with",
+    "the",
+    "number",
+    "of",
+    "one",
+    "choice",
+    "room",
+    "red",
+    "green",
+    "blue",
+    "lamp",
+    "button",
+    "same",
+    "choices",
+    "invalid",
+    "action",
+    "holds",
+    "no",
+    "is",
+    "not",
+    "one",
+    "of",
+    ":",
+    ">",
+    "<",
+    "/",
+    "=",
+    '"',
+    "`",
+    ".",
+    ",",
+    "**",
+    "*",
+    "#",
+    "-",
+    "skill",
+    "name",
+    "when",
+    "to",
+    "use",
+    "take",
+    "before",
+    "after",
+    "every",
+    "task",
+    "names",
+    "a",
+    "it",
+    "press",
+    "first",
+    "then",
+    "never",
+    "twice",
+    "door",
+    "open",
+    "closed",
+    "start",
+    "system",
+    "user",
+    "assistant",
+    "0",
+    "1",
+    "2",
+    "3",
+    "4",
+    "5",
+    "6",
+    "7",
+    "8",
+    "9",
+    "10",
+]
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -33,6 +110,34 @@ def word_tokenizer(words: tuple[str, ...] | list[str] = tuple(WORDS)) -> PreTrai
         additional_special_tokens=["<|im_start|>"],
         chat_template=CHATML,
     )
+
+
+SPECIAL = (
+    "<pad> <s> </s> <bos> <eos> <|begin_of_text|> <|endoftext|> <|im_start|> <|im_end|> <start_of_turn> <end_of_turn> "
+    "<|start_header_id|> <|end_header_id|> <|eot_id|> <|eom_id|> [INST] [/INST] [AVAILABLE_TOOLS] [/AVAILABLE_TOOLS] "
+    "[TOOL_CALLS] [TOOL_RESULTS] [/TOOL_RESULTS]"
+).split()
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def byte_tokenizer(template: str) -> PreTrainedTokenizerFast:
+    """Bytes and the special tokens of the committed templates; ``template`` names one of them."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    backend = Tokenizer(models.BPE({symbol: index for index, symbol in enumerate(alphabet)}, []))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    backend.decoder = decoders.ByteLevel()
+    bos, eos = {
+        "gemma": ("<bos>", "<eos>"),
+        "gemma3": ("<bos>", "<eos>"),
+        "llama3_1": ("<|begin_of_text|>", "<|eot_id|>"),
+        "mistral": ("<s>", "</s>"),
+    }.get(template, (None, "<|im_end|>"))
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, pad_token="<pad>", bos_token=bos, eos_token=eos, additional_special_tokens=SPECIAL
+    )
+    tokenizer.add_tokens(["<think>", "</think>", "<tool_call>", "</tool_call>"])
+    tokenizer.chat_template = (TEMPLATES / f"{template}.jinja").read_text()
+    return tokenizer
 
 
 @dataclass

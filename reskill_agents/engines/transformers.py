@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -93,6 +94,7 @@ class TransformersEngine:
         self._version = 0
         self._seed = seed
         self._keyless = 0
+        self._listeners: dict[GenerateRequest, Callable[[int], None]] = {}
         self._rows: dict[str, _Row] = {}
         self._free_rows: list[int] = []
         self._forward = _row_forward(self.model)
@@ -137,6 +139,24 @@ class TransformersEngine:
             )
         return await self._rounds.submit(request)
 
+    async def stream(self, request: GenerateRequest) -> AsyncIterator[int | Generation]:
+        """The tokens of :meth:`generate` as they are sampled, then the generation."""
+        loop, tokens = asyncio.get_running_loop(), asyncio.Queue[int | None]()
+
+        def listen(token: int) -> None:
+            loop.call_soon_threadsafe(tokens.put_nowait, token)
+
+        self._listeners[request] = listen
+        answer = asyncio.ensure_future(self.generate(request))
+        answer.add_done_callback(lambda _: tokens.put_nowait(None))
+        try:
+            while (token := await tokens.get()) is not None:
+                yield token
+            yield await answer
+        finally:
+            del self._listeners[request]
+            answer.cancel()
+
     async def score(
         self, prompt_ids: Sequence[int], token_ids: Sequence[int], *, temperature: float = 1.0
     ) -> tuple[float, ...]:
@@ -160,7 +180,8 @@ class TransformersEngine:
 
     def _run_round(self, requests: Sequence[GenerateRequest]) -> list[Generation]:
         started = time.perf_counter()
-        sampler = _Sampler(requests, [self._key(request) for request in requests])
+        listeners = [self._listeners.get(request) for request in requests] if self._listeners else []
+        sampler = _Sampler(requests, [self._key(request) for request in requests], listeners)
         if self._forward is None:
             self._sample_padded(requests, sampler)
         else:
@@ -253,7 +274,13 @@ class TransformersEngine:
 class _Sampler:
     """The sampled tokens of one round and their log-probs."""
 
-    def __init__(self, requests: Sequence[GenerateRequest], keys: Sequence[tuple[int, ...]]) -> None:
+    def __init__(
+        self,
+        requests: Sequence[GenerateRequest],
+        keys: Sequence[tuple[int, ...]],
+        listeners: Sequence[Callable[[int], None] | None] = (),
+    ) -> None:
+        self._listeners = listeners
         self._params = [request.params for request in requests]
         self._draws = np.zeros((len(requests), max(params.max_tokens for params in self._params)))
         for i, (params, key) in enumerate(zip(self._params, keys, strict=True)):
@@ -283,6 +310,8 @@ class _Sampler:
         for call, token, value in zip(calls, picked[:, 0].tolist(), values, strict=True):
             self.tokens[call].append(token)
             self.logprobs[call].append(value)
+            if self._listeners and (listener := self._listeners[call]) is not None:
+                listener(token)
             params = self._params[call]
             if token not in params.stop_ids and len(self.tokens[call]) < params.max_tokens:
                 going.append(call)
