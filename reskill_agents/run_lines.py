@@ -1,4 +1,4 @@
-"""The lines of a run folder's logs, as far as a reader needs them (``trainers.run_folder`` and ``trainers.journal``)."""
+"""The lines of a run folder's logs, as far as readers need them (``trainers.run_folder``, ``trainers.journal``)."""
 
 from __future__ import annotations
 
