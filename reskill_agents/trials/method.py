@@ -36,8 +36,17 @@ class TrialMethod(Protocol):
         """Its public name."""
         ...
 
+    def share(self) -> float:
+        """P(the next rollout gets the candidate); also the share of live units until the next step."""
+        ...
+
     def candidates(self, group_size: int, rng: Random) -> int:
         """How many of the next group's rollouts get the candidate."""
+        ...
+
+    @property
+    def bets(self) -> tuple[float, ...]:
+        """The effects an anytime-valid method bets on; empty for the others (see ``anytime``)."""
         ...
 
     def record(self, step: StepEvidence) -> None:

@@ -9,28 +9,35 @@ from random import Random
 
 from reskill_agents.trials.assignment import round_share
 from reskill_agents.trials.boundary import Side, Triangle
+from reskill_agents.trials.course import PRIOR_PRECISION, STEADY, Course
 from reskill_agents.trials.evidence import StepEvidence
 from reskill_agents.trials.method import Decision
 from reskill_agents.trials.normal import Z_95, normal_cdf
 from reskill_agents.trials.state import integer, mapping, number
 from reskill_agents.trials.verdict import Posterior, Rule, TrialMethodName, VerdictOutcome
 
-PRIOR_PRECISION = 4.0  # effect ~ N(0, 1/4) in standard deviations: N(0, 1) on the log odds ratio near one half
-MIN_SHARE = 0.25  # a group split 2:6 still carries three quarters of the information of 4:4
+MIN_SHARE = (
+    1 / 3
+)  # a lopsided group carries less: at 1:2 eight ninths of the information of 1:1 (at 1:3 three quarters)
 
 
 @dataclass
 class PairedMethod:
     """Score statistic within groups (see ``evidence``), posterior N(S/(I+4), 1/(I+4)), triangular boundary.
 
+    The boundary looks at the plain sums, so that its error rate holds whatever was learned. What was learned about
+    the course of effects can only delay an acceptance: the effect predicted for the next five steps must be
+    positive too.
+
     Args:
         boundary: when to stop.
-        forgetting: factor in (0, 1] by which earlier steps count less in the posterior (not in the boundary, whose
-            error rate it would break); learned by ``TrialHistory``.
+        forgetting: by ``TrialHistory.forgetting``.
+        turns_after: by ``TrialHistory.turns_after``.
     """
 
     boundary: Triangle = field(default_factory=Triangle)
     forgetting: float = 1.0
+    turns_after: float | None = None
     steps: list[StepEvidence] = field(default_factory=list)
 
     @property
@@ -38,21 +45,34 @@ class PairedMethod:
         """``paired``."""
         return TrialMethodName.PAIRED
 
+    @property
+    def bets(self) -> tuple[float, ...]:
+        """None."""
+        return ()
+
+    @property
+    def course(self) -> Course:
+        """The course of effects that finished trials suggest."""
+        return Course(self.forgetting, turns_after=self.turns_after)
+
+    def share(self) -> float:
+        """Thompson share P(candidate better), kept inside [1/3, 2/3]."""
+        return min(max(self.posterior().probability, MIN_SHARE), 1.0 - MIN_SHARE)
+
     def candidates(self, group_size: int, rng: Random) -> int:
-        """Thompson share P(candidate better), kept inside [1/4, 3/4] and to two rollouts per arm."""
-        share = min(max(self.posterior().probability, MIN_SHARE), 1.0 - MIN_SHARE)
-        return round_share(group_size, share, rng)
+        """The share of the group, rounded at random, two rollouts per arm at least."""
+        return round_share(group_size, self.share(), rng)
 
     def record(self, step: StepEvidence) -> None:
         """Take in one step."""
         self.steps.append(step)
 
     def posterior(self) -> Posterior:
-        """Normal posterior of the discounted evidence; the difference is the plain within-group estimate."""
-        return paired_posterior(self.steps, self.forgetting)
+        """Normal posterior of the effect over the next steps; the difference is the plain within-group estimate."""
+        return paired_posterior(self.steps, self.course)
 
     def decide(self) -> Decision | None:
-        """Compare the undiscounted score with the boundary."""
+        """Compare the plain score with the boundary, and an acceptance with the prediction."""
         if not self.steps:
             return None
         score = sum(step.score for step in self.steps)
@@ -62,42 +82,48 @@ class PairedMethod:
             return None
         final = self.boundary.exhausted(information, len(self.steps))
         numbers = f"score {score:.2f} at information {information:.1f} after {len(self.steps)} steps"
-        if side is Side.UPPER:
-            return Decision(VerdictOutcome.ACCEPTED, Rule.BETTER, f"{numbers} is above the boundary", final)
-        rule = Rule.MAXIMUM if final else Rule.NOT_BETTER
-        reason = f"{numbers}: {'the maximum is reached' if final else 'below the boundary'}"
-        return Decision(VerdictOutcome.REJECTED, rule, reason, final)
+        if side is Side.LOWER:
+            rule = Rule.MAXIMUM if final else Rule.NOT_BETTER
+            reason = f"{numbers}: {'the maximum is reached' if final else 'below the lower boundary'}"
+            return Decision(VerdictOutcome.REJECTED, rule, reason, final)
+        reason = f"{numbers} is above the upper boundary"
+        probability = self.posterior().probability
+        if probability > 0.5:
+            return Decision(VerdictOutcome.ACCEPTED, Rule.BETTER, reason, final)
+        if not final:
+            return None
+        reason = f"{reason}, but P(better over the next steps) is {probability:.2f}"
+        return Decision(VerdictOutcome.REJECTED, Rule.FADING, reason, final)
 
     def settings(self) -> dict[str, object]:
-        """The boundary and the forgetting in force."""
-        return {"forgetting": self.forgetting, "boundary": asdict(self.boundary)}
+        """The boundary and the course in force."""
+        return {"boundary": asdict(self.boundary), "forgetting": self.forgetting, "turns_after": self.turns_after}
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, object]) -> PairedMethod:
         """A fresh one with the same settings."""
         boundary = mapping(settings["boundary"])
-        triangle = Triangle(number(boundary["alpha"]), number(boundary["effect"]), integer(boundary["max_steps"]))
-        return cls(triangle, number(settings["forgetting"]))
+        triangle = Triangle(number(boundary["effect"]), integer(boundary["max_steps"]))
+        turns = settings["turns_after"]
+        return cls(triangle, number(settings["forgetting"]), None if turns is None else number(turns))
 
 
-def paired_posterior(steps: Sequence[StepEvidence], forgetting: float = 1.0) -> Posterior:
-    """The posterior after ``steps``, the last of which counts fully."""
-    score = information = raw = variance = comparisons = 0.0
-    for step in steps:
-        score = forgetting * score + step.score
-        information = forgetting * information + step.information
-        raw += step.raw_score
-        variance += step.raw_variance
-        comparisons += step.comparisons
+def paired_posterior(steps: Sequence[StepEvidence], course: Course = STEADY) -> Posterior:
+    """The posterior after ``steps``: effect over the steps ahead ~ N(a S/(I+4), a^2/(I+4)), a = ``course.ahead``."""
+    score, information = course.fold(steps)
+    ahead = course.ahead(len(steps))
     precision = information + PRIOR_PRECISION
-    mean = score / precision
-    half = Z_95 / sqrt(precision)
+    mean = ahead * score / precision
+    half = abs(ahead) * Z_95 / sqrt(precision)
+    comparisons = sum(step.comparisons for step in steps)
+    variance = sum(step.raw_variance for step in steps)
+    sign = (ahead > 0.0) - (ahead < 0.0)
     return Posterior(
-        probability=normal_cdf(score / sqrt(precision)),
+        probability=normal_cdf(sign * score / sqrt(precision)),
         effect=mean,
         low=mean - half,
         high=mean + half,
-        difference=raw / comparisons if comparisons else 0.0,
+        difference=sum(step.raw_score for step in steps) / comparisons if comparisons else 0.0,
         difference_se=sqrt(variance) / comparisons if variance else inf,
         information=information,
     )

@@ -10,10 +10,22 @@ from reskill_agents.trials.arm import Arm
 
 
 class TrialMethodName(StrEnum):
-    """How a trial weighs its evidence: ``paired`` inside the groups (default), or the paper's Beta posteriors."""
+    """How a trial weighs its evidence.
+
+    ``paired``: inside the groups (default). ``discounted_beta``: the paper's Beta posteriors. ``removal``: paired, but the
+    candidate is shorter and has to show only that little is lost.
+    """
 
     PAIRED = "paired"
     DISCOUNTED_BETA = "discounted_beta"
+    REMOVAL = "removal"
+
+
+class Guarantee(StrEnum):
+    """What the 5 % error rate of ``paired`` covers: looks at the end of each step, or looks at any time."""
+
+    STEPS = "steps"
+    ANYTIME = "anytime"
 
 
 class VerdictOutcome(StrEnum):
@@ -30,7 +42,8 @@ class Rule(StrEnum):
     NOT_BETTER = "not_better"  # the lower boundary was crossed: further rollouts would not change the answer
     MAXIMUM = "maximum"  # the stated maximum of steps or information was reached without acceptance
     MISSING = "missing"  # the boundary was crossed, but the candidate lost significantly more outcomes
-    FADING = "fading"  # the boundary was crossed, but the effect is predicted not to last
+    FADING = "fading"  # the upper boundary was crossed, but the effect is predicted to turn
+    HARMLESS = "harmless"  # a removal: what is lost stays below the margin
     MEANS = "means"  # the paper's rule: the means were compared after a fixed number of steps
 
 
@@ -50,14 +63,16 @@ class Posterior:
     """What the trial believes now. Higher is better for the candidate everywhere.
 
     Args:
-        probability: P(candidate better than incumbent), after forgetting if any was learned.
-        effect: posterior mean of the effect. ``paired``: in within-group standard deviations (for binary outcomes
-            near one half, twice it is the log odds ratio). ``discounted_beta``: difference of the two means.
+        probability: P(candidate better over the next five steps), by the course learned from finished trials.
+            ``removal``: P(what is lost is less than a skill worth keeping).
+        effect: posterior mean of that effect. ``paired``: in within-group standard deviations (for binary outcomes
+            near one half, twice it is the log odds ratio). Otherwise: the difference of the means, in outcome units.
         low, high: 95 % interval of ``effect``.
         difference: estimated difference of the trial outcome (candidate - incumbent), in outcome units, unshrunk.
         difference_se: its standard error; ``inf`` while there is no evidence.
         information: evidence gathered. ``paired``: balanced comparisons in groups with variance (a group of 8 split
-            4:4 counts 2); ``discounted_beta``: discounted number of rollouts.
+            4:4 counts 2), discounted; ``discounted_beta``: discounted number of rollouts; ``removal``: 1 / variance of
+            the difference.
     """
 
     probability: float

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from reskill_agents.errors import TrialError
 from reskill_agents.library import SkillLibrary
@@ -16,7 +16,8 @@ from reskill_agents.trials.method import Decision, TrialMethod
 from reskill_agents.trials.method_names import method_for, method_from_settings
 from reskill_agents.trials.missing import SIGNIFICANT, missing_p_value
 from reskill_agents.trials.state import integer, items, mapping
-from reskill_agents.trials.verdict import PerArm, Posterior, Rule, TrialMethodName, Verdict, VerdictOutcome
+from reskill_agents.trials.units import UnitAssignment, UnitOutcome, unit_arm, window_groups
+from reskill_agents.trials.verdict import Guarantee, PerArm, Posterior, Rule, TrialMethodName, Verdict, VerdictOutcome
 
 
 class VersionTrial:
@@ -26,9 +27,10 @@ class VersionTrial:
 
     Args:
         incumbent, candidate: libraries or their digests.
-        method: ``paired`` or ``discounted_beta``; or any ``TrialMethod``.
+        method: ``paired``, ``discounted_beta`` or ``removal``; or any ``TrialMethod``.
         seed: of the assignment; together with ``trial_id`` it fixes every draw.
         history: finished trials of the run; the trial learns M or the forgetting from it when it starts.
+        guarantee: ``steps``, or ``anytime`` for looks at any time (``paired`` only; costs some rollouts).
         trial_id: unique within a run; by default made from both digests, the seed and the number of finished trials.
     """
 
@@ -40,6 +42,7 @@ class VersionTrial:
         method: TrialMethodName | str | TrialMethod = TrialMethodName.PAIRED,
         seed: int = 0,
         history: TrialHistory | None = None,
+        guarantee: Guarantee | str = Guarantee.STEPS,
         trial_id: str | None = None,
     ) -> None:
         self.incumbent = incumbent if isinstance(incumbent, str) else incumbent.digest
@@ -47,7 +50,7 @@ class VersionTrial:
         self.seed = seed
         history = history if history is not None else TrialHistory()
         self.trial_id = trial_id or _default_id(self.incumbent, self.candidate, seed, len(history.trials))
-        self._method = method_for(method, history) if isinstance(method, str) else method
+        self._method = method_for(method, history, Guarantee(guarantee)) if isinstance(method, str) else method
         self._stream = AssignmentStream(f"{self.trial_id}|{seed}")
         self._steps: list[StepEvidence] = []
         self._facts: list[TrialFact] = [
@@ -93,7 +96,31 @@ class VersionTrial:
         """
         if self._verdict is not None:
             raise TrialError(f"trial {self.trial_id} is over; its evidence is sealed")
-        self._take(step_evidence(groups))
+        self._take(step_evidence(groups, self._method.bets))
+
+    def assign_unit(self, unit_id: str, stratum: str = "") -> UnitAssignment:
+        """The arm of a live unit in the current window (see ``units``). Pure: the same until the window is sealed.
+
+        Keep the assignment with the unit and with each of its outcomes; a unit stays with its first one.
+
+        Raises:
+            TrialError: when the trial is over.
+        """
+        if self._verdict is not None:
+            raise TrialError(f"trial {self.trial_id} is over; start another one")
+        share = self._method.share()
+        arm = unit_arm(self.trial_id, unit_id, share)
+        return UnitAssignment(self.trial_id, unit_id, arm, stratum, self.steps, share)
+
+    def seal_window(self, outcomes: Iterable[UnitOutcome]) -> None:
+        """Close the current window with all outcomes of its units; the share changes here and nowhere else.
+
+        Outcomes that come later belong to a sealed window and are refused: leave them out.
+
+        Raises:
+            TrialError: for an outcome of another trial or window, a unit under two arms, or when the trial is over.
+        """
+        self.record_step(window_groups(outcomes, self.trial_id, self.steps))
 
     def verdict(self) -> Verdict | None:
         """The end of the trial, or ``None`` while it runs."""
