@@ -16,9 +16,7 @@ from reskill_agents.trials.normal import Z_95, normal_cdf
 from reskill_agents.trials.state import integer, mapping, number
 from reskill_agents.trials.verdict import Posterior, Rule, TrialMethodName, VerdictOutcome
 
-MIN_SHARE = (
-    1 / 3
-)  # a lopsided group carries less: at 1:2 eight ninths of the information of 1:1 (at 1:3 three quarters)
+MIN_SHARE = 1 / 3  # a group split 1:2 carries eight ninths of the information of 1:1, one split 1:3 three quarters
 
 
 @dataclass

@@ -2,9 +2,9 @@
 
 A shorter prompt wins ties, so the candidate need not be better; it must not be much worse. With D the difference of
 the trial outcome (without - with), a skill worth 0.05 is removed with probability 5 % at most: the triangular
-boundary runs on the score of ``D + 0.05`` (drift 0 when the skill is worth exactly that), and the estimate of D must not
-be below the margin of -0.02. A skill worth nothing is kept with the same small probability, information permitting;
-without enough of it the skill stays.
+boundary runs on the score of ``D + 0.05`` (drift 0 when the skill is worth exactly that), and the estimate of D must
+not be below the margin of -0.02. A skill worth nothing is kept with the same small probability, information
+permitting; without enough of it the skill stays.
 """
 
 from __future__ import annotations

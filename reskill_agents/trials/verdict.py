@@ -12,8 +12,8 @@ from reskill_agents.trials.arm import Arm
 class TrialMethodName(StrEnum):
     """How a trial weighs its evidence.
 
-    ``paired``: inside the groups (default). ``discounted_beta``: the paper's Beta posteriors. ``removal``: paired, but the
-    candidate is shorter and has to show only that little is lost.
+    ``paired``: inside the groups (default). ``discounted_beta``: the paper's Beta posteriors. ``removal``: paired, but
+    the candidate is shorter and has to show only that little is lost.
     """
 
     PAIRED = "paired"

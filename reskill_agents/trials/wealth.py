@@ -5,8 +5,8 @@ For one bet ``l`` a group of n outcomes with n1 candidates multiplies the wealth
     exp(l * sum of the candidate's x) / E[exp(l * sum of n1 of the n x, drawn without replacement)]
 
 with x = w y of ``evidence``. The expectation is e_n1(exp(l x_1), ...) / C(n, n1), e the elementary
-symmetric polynomial: exact, n * n1 multiplications. Without a difference the wealth is a martingale that starts at 1, so
-by Ville's inequality it ever reaches 20 with probability 5 % at most, however often and whenever somebody looks,
+symmetric polynomial: exact, n * n1 multiplications. Without a difference the wealth is a martingale that starts at
+1, so by Ville's inequality it ever reaches 20 with probability 5 % at most, however often and whenever somebody looks,
 and whatever the sizes of steps and groups. The average over several bets keeps that.
 """
 
