@@ -32,7 +32,11 @@ if TYPE_CHECKING:
     )
 
     class Display(ProgressListener, AbstractContextManager["Display"], Protocol):
-        """A progress listener with a beginning and an end."""
+        """A progress listener with a beginning and an end, that also shows what is built before the run."""
+
+        def building(self, what: str, share: float, detail: str) -> None:
+            """A share (0..1) of ``what`` is done."""
+            ...
 
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
@@ -59,6 +63,9 @@ class QuietDisplay:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Nothing to end."""
 
+    def building(self, what: str, share: float, detail: str) -> None:
+        """Ignored."""
+
     def phase(self, phase: Phase, detail: str) -> None:
         """Ignored."""
 
@@ -81,10 +88,18 @@ class PlainDisplay(QuietDisplay):
     def __init__(self, console: Console) -> None:
         self._console = console
         self._started = time.monotonic()
+        self._built: tuple[str, int] | None = None
 
     def _say(self, text: str) -> None:
         seconds = time.monotonic() - self._started
         self._console.print(f"[{seconds:7.1f} s] {text}", markup=False, highlight=False, soft_wrap=True)
+
+    def building(self, what: str, share: float, detail: str) -> None:
+        """A line every tenth."""
+        tenth = (what, int(10 * share))
+        if tenth != self._built:
+            self._built = tenth
+            self._say(f"{what} {100 * share:.0f} %  {detail}".rstrip())
 
     def phase(self, phase: Phase, detail: str) -> None:
         """The phase begins."""
@@ -113,6 +128,7 @@ class LiveDisplay(QuietDisplay):
     def __init__(self, console: Console, title: str = "") -> None:
         self._title = title
         self._phase, self._detail = "starting", ""
+        self._built: float | None = None
         self._steps = 0
         self._metrics: StepMetrics | None = None
         self._curves: dict[str, deque[float]] = {}
@@ -128,9 +144,13 @@ class LiveDisplay(QuietDisplay):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._live.stop()
 
+    def building(self, what: str, share: float, detail: str) -> None:
+        """Shown with a bar until the next phase."""
+        self._phase, self._detail, self._built = what, detail, share
+
     def phase(self, phase: Phase, detail: str) -> None:
         """The phase begins."""
-        self._phase, self._detail = phase.value, detail
+        self._phase, self._detail, self._built = phase.value, detail, None
 
     def step(self, metrics: StepMetrics, steps: int) -> None:
         """One step."""
@@ -156,6 +176,8 @@ class LiveDisplay(QuietDisplay):
     def render(self) -> RenderableType:
         """The view as it stands."""
         parts: list[RenderableType] = [self._headline()]
+        if self._built is not None:
+            parts.append(ProgressBar(1.0, self._built, width=60))
         if self._metrics is not None:
             parts += [self._progress(self._metrics), self._arms(), *self._trial(self._metrics)]
             names = ", ".join(self._metrics.skills) or "none yet"

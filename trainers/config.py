@@ -100,7 +100,9 @@ class UpdateConfig(_Strict):
 class TrialConfig(_Strict):
     """How two libraries are compared. Defaults: the 5 % whole-trial null measured in ``trials/boundary``."""
 
-    rule: TrialMethodName = _setting(TrialMethodName.PAIRED, "paired (default) or discounted_beta (paper).")
+    rule: Literal[TrialMethodName.PAIRED, TrialMethodName.DISCOUNTED_BETA] = _setting(
+        TrialMethodName.PAIRED, "paired (default) or discounted_beta (paper)."
+    )
     max_steps: PositiveInt = _setting(12, "paired: steps a trial lasts at most (measured; the paper's: 5).")
     effect: PositiveFloat = _setting(
         0.3, "paired: effect worth finding, in within-group standard deviations (trials/boundary)."
@@ -145,6 +147,7 @@ class EvaluationConfig(_Strict):
     every: NonNegativeInt = _setting(0, "Steps between evaluations on the validation split; 0: only before and after.")
     valid_tasks: PositiveInt = _setting(100, "Tasks of an evaluation on the validation split.")
     concurrency: PositiveInt = _setting(128, "Episodes that run at the same time.")
+    test: bool = _setting(True, "Play the test splits; off while settings are chosen.")
     placebo: bool = _setting(True, "Also play with the final library's texts replaced by foreign ones.")
 
 

@@ -46,6 +46,7 @@ class Examination:
 
     def __post_init__(self) -> None:
         settings = self.config.evaluation
+        self.tests = TESTS if settings.test else ()
         self.evaluator = Evaluator(self.agent, self.world, self.config.seed, settings.episodes, settings.concurrency)
         try:
             content = json.loads((self.folder.path / FILE).read_text("utf-8"))
@@ -56,7 +57,7 @@ class Examination:
     async def before(self) -> None:
         """The start policy without skills, on the test splits."""
         self.results = []
-        for split in TESTS:
+        for split in self.tests:
             await self._play("before", "none", split, [SkillLibrary()], 0)
 
     async def during(self, step: int, library: SkillLibrary) -> None:
@@ -71,16 +72,16 @@ class Examination:
 
         The engine holds the start policy afterwards if there are skills.
         """
-        for split in (Split.VALID, *TESTS):
+        for split in (Split.VALID, *self.tests):
             await self._play("after", "none", split, [SkillLibrary()], step)
         if library.skills:
-            for split in (Split.VALID, *TESTS):
+            for split in (Split.VALID, *self.tests):
                 await self._play("after", "skills", split, [library], step)
             if self.config.evaluation.placebo:
                 await self._placebo(step, library, episodes)
             engine = self.agent.model.engine
             await engine.publish(self.policy_path, engine.version + 1)
-            for split in TESTS:
+            for split in self.tests:
                 await self._play("before", "skills", split, [library], 0)
         return tuple(self.results)
 
@@ -88,7 +89,7 @@ class Examination:
         bodies = foreign_bodies(episodes, library)
         rng = random.Random(f"{self.config.seed}/placebo")
         draws = [placebo_library(library, bodies, rng) for _ in range(_PLACEBO_DRAWS)]
-        for split in TESTS:
+        for split in self.tests:
             await self._play("after", "placebo", split, draws, step)
 
     async def _play(self, policy: str, label: str, split: Split, libraries: Sequence[SkillLibrary], step: int) -> None:

@@ -1,0 +1,83 @@
+"""A training job from start policy to pack: what an example does once it has made its world."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from reskill_agents.display import make_display
+from reskill_agents.environment import World
+from reskill_agents.report import write_report
+from reskill_agents.run_pack import export_run
+from reskill_agents.run_summary import fate_table, headline, score_table
+from reskill_agents.run_view import read_run
+from reskill_agents.trainers.job_options import JobOptions, run_config
+from reskill_agents.trainers.job_policy import load_author, start_policy
+from reskill_agents.trainers.loop import run
+
+RUNS = Path("runs")
+
+
+def run_job(options: JobOptions, world: World, *, label: str, console: Console | None = None) -> int:
+    """Train on ``world`` as the options say, then write report and pack and print the tables.
+
+    Args:
+        label: for the name of the run folder.
+        console: where the tables go (default: standard output).
+
+    Returns:
+        The exit status: 0, or 130 when interrupted (the run can be resumed).
+
+    Raises:
+        ReSkillError: options that do not fit, a stand-in that failed its examination, an unusable run folder.
+    """
+    run_dir = options.run_dir or choose_run_dir(RUNS, label, resume=options.resume)
+    config = run_config(options)
+    author = load_author(options.creator)
+    try:
+        with make_display(quiet=options.quiet, title=run_dir.name) as display:
+            policy = start_policy(options, world, run_dir, display)
+            if options.clone_only:
+                return 0
+            asyncio.run(
+                run(
+                    config,
+                    world,
+                    policy_path=policy,
+                    run_dir=run_dir,
+                    resume=options.resume,
+                    listener=display,
+                    author=author,
+                )
+            )
+    except KeyboardInterrupt:
+        print(f"\nstopped; go on with --resume --run-dir {run_dir}", file=sys.stderr)
+        return 130
+    finish(run_dir, console or Console())
+    return 0
+
+
+def finish(run_dir: Path, console: Console) -> None:
+    """Write ``report.html`` and ``pack/`` into the run folder and print what came of it."""
+    report = write_report(run_dir)
+    pack = export_run(run_dir, run_dir / "pack")
+    view = read_run(run_dir)
+    console.print(score_table(view))
+    console.print(fate_table(view))
+    console.print(headline(view), highlight=False)
+    console.print(f"report  {report}\npack    {pack}", highlight=False, soft_wrap=True)
+
+
+def choose_run_dir(parent: Path, label: str, *, resume: bool) -> Path:
+    """A new folder for ``label``, or to resume the newest one there is: ``label``, ``label-2``, ``label-3``, ..."""
+    number = 1
+    while (parent / _numbered(label, number) / "config.json").exists():
+        number += 1
+    return parent / _numbered(label, max(1, number - 1) if resume else number)
+
+
+def _numbered(label: str, number: int) -> str:
+    return label if number == 1 else f"{label}-{number}"

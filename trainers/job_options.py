@@ -1,0 +1,159 @@
+"""The command line of a training job: what every training example offers, and the settings that follow from it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from reskill_agents.action_format import ActionFormat
+from reskill_agents.methods import Method
+from reskill_agents.trainers.config import EngineName, RunConfig
+from reskill_agents.trials.verdict import TrialMethodName
+
+STANDIN = "standin"
+RULES = (TrialMethodName.PAIRED, TrialMethodName.DISCOUNTED_BETA)
+QUICK_STEPS = 12
+_LLM_TOKENS = 512  # a turn of a language model that may think; the stand-in answers with one number
+
+
+@dataclass(frozen=True)
+class JobOptions:
+    """What the command line said. ``steps`` and ``learning_rate`` are ``None`` for the run config's defaults."""
+
+    run_dir: Path | None = None
+    seed: int = 0
+    steps: int | None = None
+    method: Method = Method.RESKILL
+    trial: TrialMethodName = TrialMethodName.PAIRED
+    aa: bool = False
+    model: str = STANDIN
+    engine: EngineName = EngineName.TRANSFORMERS
+    engine_url: str = "http://127.0.0.1:8000"
+    creator: str = "offline"
+    threads: int = 1
+    learning_rate: float | None = None
+    resume: bool = False
+    quick: bool = False
+    quiet: bool = False
+    test: bool = True
+    clone_only: bool = False
+
+    @property
+    def standin(self) -> bool:
+        """Whether the policy is the built-in stand-in."""
+        return self.model == STANDIN
+
+
+def default_threads() -> int:
+    """Two where the machine has them: a tiny policy trains 1.8 times faster on two threads alone, no faster on more."""
+    return min(2, os.cpu_count() or 1)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that every training job has."""
+    defaults = RunConfig()
+    add = parser.add_argument
+    add("--run-dir", type=Path, metavar="DIR", help="run folder (default: a new one in runs/)")
+    add("--seed", type=_whole, default=0, metavar="N", help="of tasks, sampling, arms, creator and clone (default: 0)")
+    add("--steps", type=_positive, metavar="N",
+        help=f"training steps of {defaults.rollout.groups} tasks x {defaults.rollout.group_size} episodes "
+        f"(default: {defaults.steps}; {QUICK_STEPS} with --quick)")  # fmt: skip
+    add("--method", type=Method, choices=list(Method), default=Method.RESKILL, metavar="METHOD",
+        help=f"{_names(Method)} (default: {Method.RESKILL})")  # fmt: skip
+    add("--trial", type=TrialMethodName, choices=RULES, default=TrialMethodName.PAIRED, metavar="RULE",
+        help=f"how two libraries are compared: {_names(RULES)} (default: paired)")  # fmt: skip
+    add("--aa", action="store_true", help="try identical libraries, to measure false acceptance")
+    add("--model", default=STANDIN, metavar="NAME|PATH",
+        help="the policy: standin, or a Hugging Face name or folder; a folder with only a config and a tokenizer "
+        "starts from random weights (default: standin)")  # fmt: skip
+    add("--engine", type=EngineName, choices=list(EngineName), default=EngineName.TRANSFORMERS, metavar="ENGINE",
+        help=f"what samples: {_names(EngineName)} (default: transformers)")  # fmt: skip
+    add("--engine-url", default=JobOptions.engine_url, metavar="URL",
+        help=f"the vLLM server (default: {JobOptions.engine_url}; only with --engine vllm)")  # fmt: skip
+    add("--creator", type=_creator, default="offline", metavar="CREATOR",
+        help="who writes skills: offline, or openai:MODEL[@BASE_URL]; its key is read from OPENAI_API_KEY "
+        "(default: offline)")  # fmt: skip
+    add("--threads", type=_positive, default=default_threads(), metavar="N",
+        help="CPU threads; the same number gives the same run (default: 2, or 1 on a single core)")  # fmt: skip
+    add("--learning-rate", type=_rate, metavar="RATE", help=f"of the policy (default: {defaults.update.lr:g})")
+    add("--resume", action="store_true", help="go on with the run in --run-dir, or with the newest of this kind")
+    add("--quick", action="store_true", help="minutes instead of a quarter of an hour: shows the machinery, no effect")
+    add("--quiet", action="store_true", help="print the final table only")
+    add("--no-test", dest="test", action="store_false", help="leave the test splits closed (for tuning)")
+    add("--clone-only", action="store_true", help="build and cache the stand-in, then stop")
+
+
+def read_options(arguments: argparse.Namespace) -> JobOptions:
+    """The options among parsed arguments."""
+    names = JobOptions.__dataclass_fields__
+    return JobOptions(**{name: getattr(arguments, name) for name in names})
+
+
+def run_config(options: JobOptions) -> RunConfig:
+    """The run's settings.
+
+    Raises:
+        ConfigError: options that do not go together.
+    """
+    settings: dict[str, Any] = {
+        "method": options.method,
+        "seed": options.seed,
+        "threads": options.threads,
+        "aa": options.aa,
+        "engine": options.engine,
+        "engine_url": options.engine_url if options.engine is EngineName.VLLM else "",
+        "model": options.model,
+        "trial": {"rule": options.trial},
+        "creator": {"author": options.creator},
+        "rollout": {},
+        "update": {},
+        "evaluation": {"test": options.test},
+    }
+    if not options.standin:
+        settings["rollout"] |= {"action_format": ActionFormat.TAGGED, "max_tokens": _LLM_TOKENS}
+        settings["update"] |= {"normaliser_tokens": _LLM_TOKENS}
+    if options.learning_rate is not None:
+        settings["update"] |= {"lr": options.learning_rate}
+    if options.quick:
+        settings |= {"steps": QUICK_STEPS, "checkpoint": {"every": 3}}
+        settings["evaluation"] |= {"tasks": 48, "valid_tasks": 32}
+    if options.steps is not None:
+        settings["steps"] = options.steps
+    return RunConfig.build(**settings)
+
+
+def _names(options: Iterable[StrEnum]) -> str:
+    return ", ".join(str(option) for option in options)
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a learning rate between 0 and 1, such as 3e-5")
+    return rate
+
+
+def _creator(text: str) -> str:
+    if text != "offline" and not (text.startswith("openai:") and len(text) > len("openai:")):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither offline nor openai:MODEL[@BASE_URL]")
+    return text

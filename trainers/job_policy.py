@@ -1,0 +1,105 @@
+"""Where a job's start policy comes from, and who writes its skills."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reskill_agents.environment import ScriptedWorld, World
+from reskill_agents.errors import ConfigError
+from reskill_agents.trainers.cloning import CloneBudget
+from reskill_agents.trainers.job_options import JobOptions
+from reskill_agents.trainers.standin import (
+    REPORT_FILE,
+    StandinError,
+    StandinProgress,
+    StandinSize,
+    build_standin,
+    cache_key,
+    cached_standin,
+)
+from reskill_agents.trainers.standin_gate import CloneGate
+
+if TYPE_CHECKING:
+    from reskill_agents.display import Display
+    from reskill_agents.graphs.creator_state import Author
+
+CACHE = Path(".cache") / "standins"
+QUICK_BUDGET = CloneBudget(max_seconds=40.0, max_steps=220)
+QUICK_GATE = CloneGate(tasks=32)
+_WEIGHTS = ("*.safetensors", "*.bin")
+
+
+def start_policy(options: JobOptions, world: World, run_dir: Path, display: Display) -> Path:
+    """The start policy in Hugging Face layout: the stand-in, a folder, or a name for transformers to resolve.
+
+    A folder with a config and a tokenizer but no weights gets random ones, written to ``start/`` of the run folder.
+
+    Raises:
+        ConfigError: the stand-in is asked for in a world without a script, or the folder holds no config.
+        StandinError: the stand-in did not pass its examination.
+    """
+    if options.standin:
+        return _standin(options, world, run_dir, _teller(display))
+    folder = Path(options.model).expanduser()
+    if not folder.is_dir():
+        return Path(options.model)  # a name on the hub, or in its cache
+    if not (folder / "config.json").is_file():
+        raise ConfigError(
+            f"--model {folder}: a folder in Hugging Face layout is needed, with config.json and tokenizer"
+        )
+    if any(next(folder.glob(pattern), None) for pattern in _WEIGHTS):
+        return folder
+    return _random_weights(folder, run_dir / "start", options.seed)
+
+
+def _standin(options: JobOptions, world: World, run_dir: Path, tell: Callable[[StandinProgress], None]) -> Path:
+    if not isinstance(world, ScriptedWorld):
+        raise ConfigError(f"world {world.name!r} has no script to clone a stand-in from; name a model with --model")
+    full = CACHE / f"{world.name}-{cache_key(world, options.seed, CloneBudget(), StandinSize(), CloneGate())}"
+    if not options.quick or (full / REPORT_FILE).is_file():
+        return cached_standin(world, CACHE, seed=options.seed, threads=options.threads, progress=tell)
+    folder = run_dir / "start"
+    if (folder / REPORT_FILE).is_file():
+        return folder
+    try:
+        build_standin(
+            world,
+            folder,
+            seed=options.seed,
+            threads=options.threads,
+            budget=QUICK_BUDGET,
+            gate=QUICK_GATE,
+            progress=tell,
+        )
+    except StandinError:
+        if not (folder / REPORT_FILE).is_file():
+            raise
+    return folder  # examined or not: a quick run shows the machinery
+
+
+def _random_weights(source: Path, target: Path, seed: int) -> Path:
+    if (target / "config.json").is_file():
+        return target
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+    tokenizer, config = AutoTokenizer.from_pretrained(source), AutoConfig.from_pretrained(source)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+    tokenizer.save_pretrained(target)
+    model.save_pretrained(target)
+    return target
+
+
+def _teller(display: Display) -> Callable[[StandinProgress], None]:
+    return lambda state: display.building(f"stand-in: {state.stage.value}", state.share, state.detail)
+
+
+def load_author(creator: str) -> Author | None:
+    """The author that ``offline`` (``None``: the loop's default) or ``openai:MODEL[@BASE_URL]`` names."""
+    if creator == "offline":
+        return None
+    raise NotImplementedError
