@@ -18,7 +18,7 @@ from reskill_agents.envs.webshop_stock import BRANDS, DEPARTMENTS, OPTION_VALUES
 
 FAMILIES = 14  # of each product type
 TWIN_LOUDNESS = (1, 2)  # how often the texts of rivals repeat their words
-LOUDNESS = ((0, 6), (0, 6), (0,), (0,))  # of each look-alike
+LOUDNESS = ((0, 6), (0, 4), (0,), (0,))  # of each look-alike
 WANTED_LOUDNESS = (0, 1)
 TWINS = 1  # of each family, dearer
 GOALS_A_FAMILY = 4

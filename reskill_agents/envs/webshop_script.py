@@ -29,9 +29,9 @@ class Carelessness:
     best_item: float = 0.1
     choose_options: float = 0.1
     read: float = 0.08
-    any_option: float = 0.02
-    page_on: float = 0.02
-    go_back: float = 0.02
+    any_option: float = 0.015
+    page_on: float = 0.01
+    go_back: float = 0.015
 
 
 class CarelessShopper:

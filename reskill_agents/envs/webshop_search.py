@@ -7,8 +7,9 @@ Document lengths are kept in one lossy byte, as Lucene keeps them; ties go to do
 from __future__ import annotations
 
 import re
+from array import array
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import lru_cache
 
 import numpy as np
@@ -60,10 +61,7 @@ class SearchIndex:
     def __init__(self, documents: Iterable[str]) -> None:
         self._analyser = Analyser()
         vocabulary: dict[str, int] = {}
-        terms: list[int] = []
-        docs: list[int] = []
-        counts: list[int] = []
-        lengths: list[int] = []
+        terms, docs, counts, lengths = array("i"), array("i"), array("i"), array("i")
         for number, document in enumerate(documents):
             found = self._analyser.terms(document)
             lengths.append(len(found))
@@ -73,27 +71,27 @@ class SearchIndex:
                 counts.append(count)
         self.size = len(lengths)
         self._vocabulary = vocabulary
-        self._build(np.asarray(terms, np.int64), np.asarray(docs, np.int32), np.asarray(counts, np.float64), lengths)
+        self._build(*(np.array(column, np.int32) for column in (terms, docs, counts, lengths)))
         self._cached = lru_cache(maxsize=20_000)(self._rank)
 
     def _build(
         self,
-        terms: npt.NDArray[np.int64],
+        terms: npt.NDArray[np.int32],
         docs: npt.NDArray[np.int32],
-        counts: npt.NDArray[np.float64],
-        lengths: Sequence[int],
+        counts: npt.NDArray[np.int32],
+        lengths: npt.NDArray[np.int32],
     ) -> None:
-        average = sum(lengths) / max(len(lengths), 1) or 1.0
-        lossy = np.asarray([encode_length(length) for length in lengths], np.float64)
-        norm = K1 * (1 - B + B * lossy / average)
+        """Postings sorted by term: entry i of term t says how much document ``_docs[i]`` gains from t."""
+        average = float(lengths.mean()) if len(lengths) else 1.0
+        lossy = np.asarray([encode_length(int(length)) for length in lengths], np.float64)
+        norm = K1 * (1 - B + B * lossy / max(average, 1.0))
         order = np.argsort(terms, kind="stable")
         self._docs = docs[order]
-        counts = counts[order]
+        count = counts[order].astype(np.float64)
         self._starts = np.searchsorted(terms[order], np.arange(len(self._vocabulary) + 1))
         frequency = np.diff(self._starts)
         idf = np.log(1 + (self.size - frequency + 0.5) / (frequency + 0.5))
-        weights = counts / (counts + norm[self._docs]) if len(counts) else counts
-        self._weights = weights * np.repeat(idf, frequency)
+        self._weights = count / (count + norm[self._docs]) * np.repeat(idf, frequency)
 
     def search(self, query: str, limit: int = MAX_HITS) -> tuple[int, ...]:
         """Numbers of the best documents, best first; documents that share no term with the query never appear."""
