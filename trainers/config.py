@@ -129,13 +129,10 @@ class CreatorConfig(_Strict):
 
 
 class PruningConfig(_Strict):
-    """Leave-one-out trials of accepted skills."""
+    """Removing skills that stopped helping. Budget and thresholds: ``trials/pruning``, ``trials/removal``."""
 
-    enabled: bool = _setting(True, "Remove a skill in part of each group between trials, and test removal.")
-    min_age: NonNegativeInt = _setting(5, "Steps a skill is active before a removal is tried.")
-    masked: NonNegativeInt = _setting(
-        2, "Members of a group that carry the library less one skill while no trial runs."
-    )
+    enabled: bool = _setting(True, "Screen the skills between trials and try to remove the weakest.")
+    min_age: NonNegativeInt = _setting(5, "Steps a skill is in force before a removal is tried.")
 
 
 class EvaluationConfig(_Strict):
@@ -196,8 +193,6 @@ class RunConfig(_Strict):
             )
         if self.engine is EngineName.VLLM and not self.engine_url:
             raise ValueError("engine vllm needs engine_url, e.g. http://127.0.0.1:8000")
-        if self.pruning.masked > self.rollout.group_size // 2:
-            raise ValueError(f"pruning.masked may be at most half a group ({self.rollout.group_size // 2})")
         return self
 
     @property

@@ -17,7 +17,7 @@ from reskill_agents.trials import Arm
 
 
 class Role(StrEnum):
-    """Why a rollout carries its library. ``masked``: the library in force less one skill, outside trials."""
+    """Why a rollout carries its library. ``masked``: the library in force less some skills (pruning steps)."""
 
     ACTIVE = "active"
     CANDIDATE = "candidate"
@@ -27,12 +27,12 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One rollout to be: its role, its library, its arm if a trial runs, the skill it goes without if masked."""
+    """One rollout to be: its role, its library, its arm if a trial runs, the skills it goes without if masked."""
 
     role: Role
     library: SkillLibrary
     arm: Arm | None = None
-    without: str = ""
+    without: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

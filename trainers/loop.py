@@ -270,7 +270,7 @@ class _Trainer:
             for member, episode in one.pairs:
                 entry = episode_to_json(episode)
                 entry["role"] = member.role.value
-                entry["without"] = member.without
+                entry["without"] = list(member.without)
                 if self.config.episode_log == "tokens":
                     entry["calls"] = [
                         [list(t.call.prompt_ids), list(t.call.sampled_ids), list(t.call.logprobs), t.call.version]

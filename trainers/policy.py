@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -11,8 +12,9 @@ from transformers import AutoTokenizer
 from reskill_agents.engine import PolicyEngine
 from reskill_agents.errors import ConfigError
 from reskill_agents.graphs.agent import Agent, AgentConfig
-from reskill_agents.graphs.chat_model import PolicyChatModel
+from reskill_agents.graphs.chat_model import PolicyChatModel, TemplateWarning
 from reskill_agents.graphs.chat_templates import ChatTokenizer
+from reskill_agents.graphs.prefix_check import Continuation
 from reskill_agents.trainers.config import EngineName, RunConfig
 from reskill_agents.trainers.update import PolicyUpdater
 
@@ -38,13 +40,19 @@ def open_engine(config: RunConfig, policy_path: Path) -> PolicyEngine:
 def chat_model(config: RunConfig, engine: PolicyEngine, policy_path: Path) -> PolicyChatModel:
     """The chat model over ``engine`` with the policy's own tokenizer and template."""
     tokenizer = ChatTokenizer(AutoTokenizer.from_pretrained(policy_path))
-    return PolicyChatModel(
-        engine=engine,
-        tokenizer=tokenizer,
-        temperature=config.rollout.temperature,
-        max_tokens=config.rollout.max_tokens,
-        name_of_policy=config.model,
-    )
+    with warnings.catch_warnings():  # it also speaks of tool turns, which the agent graph never takes
+        warnings.simplefilter("ignore", TemplateWarning)
+        model = PolicyChatModel(
+            engine=engine,
+            tokenizer=tokenizer,
+            temperature=config.rollout.temperature,
+            max_tokens=config.rollout.max_tokens,
+            name_of_policy=config.model,
+        )
+    if Continuation.USER in model.gaps():
+        message = "the chat template rewrites answers once a user's turn follows: every turn starts a new row (a fork)"
+        warnings.warn(message, TemplateWarning, stacklevel=2)
+    return model
 
 
 def agent_for(

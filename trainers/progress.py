@@ -86,8 +86,8 @@ class StepMetrics:
     Args:
         step: 0-based.
         version: of the weights that sampled this step.
-        arms: by name: ``active`` (the library in force; the incumbent of a trial), ``candidate``, ``masked`` (less one
-            skill, outside trials), ``validation`` (method decoupled).
+        arms: by name: ``active`` (the library in force; the incumbent of a trial), ``candidate``, ``masked`` (less some
+            skills, in pruning steps), ``validation`` (method decoupled).
         library: digest of the library in force; ``skills``: the names in it.
         trial: the trial under way after this step's evidence.
         silent_groups: groups without variance in the train reward; they carry no policy gradient.

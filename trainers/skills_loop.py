@@ -7,15 +7,14 @@ evidence and takes effect in the ``begin_step`` after it, behind the checkpoint 
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from reskill_agents.environment import Task
 from reskill_agents.episodes import Episode
-from reskill_agents.errors import ProposalError, TrialError
+from reskill_agents.errors import ProposalError
 from reskill_agents.graphs.creator_state import Author, CreationConfig, CreationResult, PastVerdict
-from reskill_agents.library import Operation, Proposal, SkillLibrary
+from reskill_agents.library import Proposal, SkillLibrary
 from reskill_agents.packs import Fact, Lineage
 from reskill_agents.reservoir import Reservoir
 from reskill_agents.trainers.config import RunConfig
@@ -25,12 +24,13 @@ from reskill_agents.trainers.journal import Journal
 from reskill_agents.trainers.lineage import adopted
 from reskill_agents.trainers.methods import traits_of
 from reskill_agents.trainers.progress import ProposalEvent, TrialPurpose, TrialState, VerdictEvent
+from reskill_agents.trainers.pruning import Pruner, removal
 from reskill_agents.trainers.rewards import EpisodeFunction
-from reskill_agents.trials import Arm, TrialHistory, TrialMethodName, VersionTrial
+from reskill_agents.trials import Arm, TrialHistory, VersionTrial
 from reskill_agents.trials.boundary import Triangle
-from reskill_agents.trials.discounted_beta import DiscountedBetaMethod
 from reskill_agents.trials.method import TrialMethod
-from reskill_agents.trials.paired import PairedMethod
+from reskill_agents.trials.method_names import method_for
+from reskill_agents.trials.removal import WORTH, RemovalMethod
 
 
 @dataclass
@@ -74,6 +74,8 @@ class SkillsLoop:
     def __post_init__(self) -> None:
         self.traits = traits_of(self.config)
         self.reservoir = Reservoir(self.config.creator.reservoir)
+        self.pruner = Pruner(self.outcome, self.config.seed)
+        self._pruning_step = False
 
     @property
     def verdict_due(self) -> bool:
@@ -91,6 +93,7 @@ class SkillsLoop:
         self._conclude(step)
         if self.pending is not None and step >= self.pending.joins_at:
             await self._join(step)
+        self._try_removal(step)
         if self._may_create(step):
             self._ask(step)
 
@@ -111,18 +114,22 @@ class SkillsLoop:
     def plan(self, step: int, tasks: Sequence[Task]) -> list[GroupPlan]:
         """Every rollout's library, fixed before sampling (invariant 3)."""
         size = self.config.rollout.group_size
+        self._pruning_step = False
         if self.is_validation_round(step):
             members = (Member(Role.VALIDATION, self.active),) * size
             return [GroupPlan(task, members, trained=False) for task in tasks]
         if self.open_trial is not None:
             return [GroupPlan(task, self._trial_members(self.open_trial, size)) for task in tasks]
-        return [GroupPlan(task, self._untried_members(step, number, size)) for number, task in enumerate(tasks)]
+        masked = self.pruner.plan(tasks, size, self.active) if self.traits.prunes else None
+        self._pruning_step = masked is not None
+        return masked or [GroupPlan(task, (Member(Role.ACTIVE, self.active),) * size) for task in tasks]
 
     def record(self, step: int, played: Sequence[PlayedGroup]) -> None:
         """Take the evidence of a step: trial and reservoir (episodes of evaluation splits never get here)."""
         wanted = self.is_validation_round(step) or not self.traits.validation_rounds
         if self.traits.creates and wanted:
             self.reservoir.add(*(_without_tokens(e) for one in played for e in one.group.episodes))
+        self.pruner.record(played, pruning_step=self._pruning_step)
         if self.open_trial is not None:
             groups = [
                 [(member.arm, self.outcome(episode)) for member, episode in one.pairs if member.arm is not None]
@@ -153,17 +160,6 @@ class SkillsLoop:
         libraries = {Arm.INCUMBENT: self.active, Arm.CANDIDATE: open_trial.candidate}
         roles = {Arm.INCUMBENT: Role.ACTIVE, Arm.CANDIDATE: Role.CANDIDATE}
         return tuple(Member(roles[arm], libraries[arm], arm) for arm in open_trial.trial.assign(size))
-
-    def _untried_members(self, step: int, number: int, size: int) -> tuple[Member, ...]:
-        """Between trials part of each group goes without one skill: both arms stay in training."""
-        members = [Member(Role.ACTIVE, self.active)] * size
-        if self.traits.prunes and self.active.skills:
-            skill = self.active.skills[(step + number) % len(self.active)]
-            masked = Member(Role.MASKED, self.active.without(skill.name), without=skill.name)
-            rng = random.Random(f"{self.config.seed}/mask/{step}/{number}")
-            for place in rng.sample(range(size), self.config.pruning.masked):
-                members[place] = masked
-        return tuple(members)
 
     def _may_create(self, step: int) -> bool:
         settings = self.config.creator
@@ -199,26 +195,40 @@ class SkillsLoop:
         result, self.waited_s = await creation.join(deadline)
         self.pending = None
         self.next_creation = step + self.config.creator.every
-        before, trial, notes = self.active, "", list(result.report.notes)
+        before, notes = self.active, list(result.report.notes)
         candidate = self._apply(result, notes)
-        if candidate is not None and result.proposal is not None:
-            if self.traits.tried:
-                trial = self._open_trial(step, TrialPurpose.CREATION, result.proposal, candidate)
-            else:
-                self._adopt(step, result.proposal, candidate, {"untested": True, "method": self.config.method.value})
         proposal = result.proposal if candidate is not None else None
+        tried = proposal is not None and self.traits.tried
         event = ProposalEvent(
             creation.number,
             creation.asked_at,
             step,
             proposal,
             notes,
-            proposal is not None and not self.traits.tried,
-            trial,
+            proposal is not None and not tried,
+            self._next_trial_id if tried else "",
             before,
             candidate or before,
         )
         self.journal.proposal(step, event, result.report)
+        if proposal is None or candidate is None:
+            return
+        if tried:
+            self._open_trial(step, TrialPurpose.CREATION, proposal, candidate)
+        else:
+            self._adopt(step, proposal, candidate, {"untested": True, "method": self.config.method.value})
+
+    @property
+    def _next_trial_id(self) -> str:
+        return f"trial-{self.trials + 1:03d}"
+
+    def _try_removal(self, step: int) -> None:
+        if not self.traits.prunes or self.open_trial is not None or self.pending is not None:
+            return
+        weakest = self.pruner.weakest(step, self.since, min_age=self.config.pruning.min_age)
+        if weakest is not None:
+            name, reason = weakest
+            self._open_trial(step, TrialPurpose.PRUNING, removal(name, reason), self.active.without(name))
 
     def _apply(self, result: CreationResult, notes: list[str]) -> SkillLibrary | None:
         if result.proposal is None:
@@ -229,26 +239,25 @@ class SkillsLoop:
             notes.append(f"the proposal does not apply: {error}")
             return None
 
-    def _open_trial(self, step: int, purpose: TrialPurpose, proposal: Proposal | None, candidate: SkillLibrary) -> str:
-        self.trials += 1
+    def _open_trial(self, step: int, purpose: TrialPurpose, proposal: Proposal | None, candidate: SkillLibrary) -> None:
         trial = VersionTrial(
             self.active,
             candidate,
-            method=self._trial_method(),
+            method=self._trial_method(purpose),
             seed=self.config.seed,
             history=self.history,
-            trial_id=f"trial-{self.trials:03d}",
+            trial_id=self._next_trial_id,
         )
+        self.trials += 1
         self.open_trial = OpenTrial(trial, purpose, proposal, candidate)
         self.journal.trial_opened(step, trial.facts()[0], purpose, candidate)
-        return trial.trial_id
 
-    def _trial_method(self) -> TrialMethod:
+    def _trial_method(self, purpose: TrialPurpose) -> TrialMethod:
         settings = self.config.trial
-        if self.traits.rule is TrialMethodName.DISCOUNTED_BETA:
-            return DiscountedBetaMethod(memory=self.history.memory())
+        if purpose is TrialPurpose.PRUNING:
+            return RemovalMethod(Triangle(effect=WORTH, max_steps=settings.max_steps))
         boundary = Triangle(effect=settings.effect, max_steps=settings.max_steps)
-        return PairedMethod(boundary, self.history.forgetting())
+        return method_for(self.traits.rule, self.history, boundary=boundary)
 
     def _conclude(self, step: int) -> None:
         """Let a fallen verdict take effect."""
@@ -257,10 +266,13 @@ class SkillsLoop:
         ended, verdict = self.open_trial, self.open_trial.trial.verdict()
         if verdict is None:
             return
-        self.history.add(ended.trial.finished())
         self.open_trial = None
         self.next_creation = max(self.next_creation, step)
-        if ended.proposal is not None:
+        if ended.purpose is not TrialPurpose.PRUNING:
+            self.history.add(ended.trial.finished())
+        elif not verdict.accepted and ended.proposal is not None:
+            self.pruner.screen.kept(ended.proposal.operations[0].name)
+        if ended.proposal is not None and (verdict.accepted or ended.purpose is TrialPurpose.CREATION):
             self.verdicts.append(PastVerdict(ended.proposal, verdict.accepted, verdict.reason, step))
             if verdict.accepted:
                 evidence: dict[str, Fact] = {
@@ -279,18 +291,11 @@ class SkillsLoop:
         self.lineage = adopted(self.lineage, self.active, proposal, evidence)
         self.active = library
         self.version += 1
+        self.pruner.adopt(library, proposal)
         self.since = {skill.name: self.since.get(skill.name, step) for skill in library}
         self.journal.library(step, self.version, library, self.lineage)
-
-
-def removal(name: str, reason: str) -> Proposal:
-    """The proposal of a pruning trial."""
-    return Proposal((Operation.delete(name),), reason)
 
 
 def _without_tokens(episode: Episode) -> Episode:
     """The creator reads no token ids; without them the reservoir is small, and the same after a resume."""
     return replace(episode, turns=tuple(replace(turn, call=None) for turn in episode.turns))
-
-
-__all__ = ["OpenTrial", "SkillsLoop", "TrialError", "removal"]

@@ -35,6 +35,7 @@ def skills_to_state(loop: SkillsLoop) -> dict[str, object]:
             for v in loop.verdicts
         ],
         "reservoir": loop.reservoir.to_state(),
+        "pruner": loop.pruner.to_state(),
         "creations": loop.creations,
         "trials": loop.trials,
         "next_creation": loop.next_creation,
@@ -55,6 +56,7 @@ def restore_skills(loop: SkillsLoop, state: Mapping[str, object]) -> None:
         loop.history = TrialHistory.from_state(_mapping(state["history"]))
         loop.verdicts = [_verdict(_mapping(entry)) for entry in _list(state["verdicts"])]
         loop.reservoir = Reservoir.from_state(_mapping(state["reservoir"]))
+        loop.pruner.restore(_mapping(state["pruner"]))
         loop.creations = _integer(state["creations"])
         loop.trials = _integer(state["trials"])
         loop.next_creation = _integer(state["next_creation"])
