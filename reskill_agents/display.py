@@ -179,7 +179,7 @@ class LiveDisplay(QuietDisplay):
         if self._built is not None:
             parts.append(ProgressBar(1.0, self._built, width=60))
         if self._metrics is not None:
-            parts += [self._progress(self._metrics), self._arms(), *self._trial(self._metrics)]
+            parts += [self._progress(self._metrics), self._arms(self._metrics), *self._trial(self._metrics)]
             names = ", ".join(self._metrics.skills) or "none yet"
             parts.append(Text.assemble(("skills in force  ", "dim"), names))
         if self._events:
@@ -198,9 +198,11 @@ class LiveDisplay(QuietDisplay):
         grid.add_row(text, ProgressBar(self._steps, done, width=40), Text(f"{say.duration(left)} left", style="dim"))
         return grid
 
-    def _arms(self) -> Table:
+    def _arms(self, metrics: StepMetrics) -> Table:
         grid = Table.grid(padding=(0, 2))
         for name, curve in self._curves.items():
+            if name not in metrics.arms:
+                continue
             colour = _COLOURS.get(name, "white")
             grid.add_row(say.ARMS.get(name, name), Text(sparkline(curve), style=colour), say.share(curve[-1]))
         return grid

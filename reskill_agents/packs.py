@@ -168,7 +168,7 @@ def read_pack(folder: Path) -> Pack:
     """
     pack, problems = _inspect(folder)
     if problems or pack is None:
-        raise SkillError(problems, source=str(folder))
+        raise SkillError(problems)
     return pack
 
 
@@ -186,7 +186,7 @@ def _inspect(folder: Path) -> tuple[Pack | None, list[str]]:
         paths = _skill_folders(folder)
         lock = _read_lock(folder)
     except SkillError as error:
-        return None, list(error.problems)
+        return None, list(error.problems)  # they name the folder or file
     problems: list[str] = []
     found: dict[str, SkillFile] = {}
     for path in paths:
@@ -223,13 +223,13 @@ def _inspect(folder: Path) -> tuple[Pack | None, list[str]]:
 
 def _skill_folders(folder: Path) -> list[Path]:
     if not folder.is_dir():
-        raise SkillError("is not a folder" if folder.exists() else "does not exist", source=str(folder))
+        raise SkillError(f"{folder} is not a folder" if folder.exists() else f"{folder} does not exist")
     folder = folder.resolve()
     if (folder / FILE_NAME).is_file():
         return [folder]
     paths = sorted(path.parent for path in folder.glob(f"*/{FILE_NAME}"))
     if not paths and not (folder / LOCK_NAME).is_file():
-        raise SkillError(f"holds no skill: no {FILE_NAME} and no folder with one", source=str(folder))
+        raise SkillError(f"{folder} holds no skill: no {FILE_NAME} and no folder with one")
     return paths
 
 

@@ -80,6 +80,8 @@ class SimulatedRun:
 
     def try_out(self, proposal: Proposal, gain: float, purpose: TrialPurpose = TrialPurpose.CREATION) -> bool:
         """A proposal, its trial, its verdict; ``gain`` is the candidate's true advantage."""
+        if self.step >= self.steps:
+            return False
         self.trials += 1
         candidate = proposal.apply(self.library)
         trial = VersionTrial(self.library, candidate, seed=self.seed, trial_id=f"trial-{self.trials:03d}")
@@ -125,6 +127,8 @@ class SimulatedRun:
 
     def advance(self, arms: dict[str, float], trial: TrialState | None = None) -> None:
         """One step of metrics and one logged episode."""
+        if self.step >= self.steps:
+            return
         counts = {name: 128 // len(arms) for name in arms}
         met = {name: sum(self.outcome(gain) for _ in range(counts[name])) / counts[name] for name, gain in arms.items()}
         made = {
@@ -175,9 +179,18 @@ def evaluation(policy: str, library: str, split: str, success: float, step: int)
 
 
 def write_run(
-    path: Path, *, steps: int = 60, finished: bool = True, seed: int = 3, listener: ProgressListener | None = None
+    path: Path,
+    *,
+    steps: int = 60,
+    finished: bool = True,
+    seed: int = 3,
+    gain: float = 0.2,
+    listener: ProgressListener | None = None,
 ) -> Path:
-    """A run folder with an accepted addition, a rejected one, an accepted rewrite and a pruning trial."""
+    """A run folder with an accepted addition, a rejected one, an accepted rewrite and a pruning trial.
+
+    ``gain`` is the true advantage of the first proposal; with 0 and few steps its trial stays undecided.
+    """
     config = RunConfig(method=Method.RESKILL, steps=steps, seed=seed)
     with RunFolder(path, config) as folder:
         folder.write_json("world.json", {"world": "simulated", "tasks_train": 400})
@@ -185,7 +198,7 @@ def write_run(
         for _ in range(3):
             run.advance({"active": 0.0})
         run.try_out(
-            Proposal((Operation.add(OPTIONS), Operation.add(MATCH)), "Failures miss options.", ("61 of 80",)), 0.2
+            Proposal((Operation.add(OPTIONS), Operation.add(MATCH)), "Failures miss options.", ("61 of 80",)), gain
         )
         run.advance({"active": 0.0, "masked": -0.1})
         run.try_out(Proposal((Operation.add(SKIP),), "Episodes are long."), -0.15)

@@ -71,7 +71,7 @@ def test_the_same_library_gives_the_same_bytes_and_leaves_nothing_beside_it(tmp_
 
 
 @given(libraries)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_any_library_comes_back_in_order(tmp_path_factory: pytest.TempPathFactory, library: SkillLibrary) -> None:
     folder = export_pack(library, tmp_path_factory.mktemp("packs") / "pack", cases=record_cases(library, [WALK]))
     assert import_pack(folder) == library

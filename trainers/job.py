@@ -67,7 +67,7 @@ def finish(run_dir: Path, console: Console) -> None:
     view = read_run(run_dir)
     console.print(score_table(view))
     console.print(fate_table(view))
-    console.print(headline(view), highlight=False)
+    console.print(headline(view), highlight=False, soft_wrap=True)
     console.print(f"report  {report}\npack    {pack}", highlight=False, soft_wrap=True)
 
 
