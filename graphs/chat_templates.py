@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
@@ -15,7 +15,6 @@ from reskill_agents.graphs.messages import text_of
 from reskill_agents.graphs.prefix_check import Continuation, Preservation, check_prefix
 from reskill_agents.graphs.reasoning import OPEN, join_reasoning
 from reskill_agents.graphs.tool_calls import ToolStyle
-from reskill_agents.rendering import join_blocks
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -23,6 +22,10 @@ if TYPE_CHECKING:
 _ANSWER = "qzanswerzq"
 _PROBE = "qzprobe{}zq"
 Tool = Mapping[str, object]
+_TOOL: Tool = {
+    "type": "function",
+    "function": {"name": "f", "description": "d", "parameters": {"type": "object", "properties": {}}},
+}
 
 
 @dataclass(frozen=True)
@@ -94,12 +97,16 @@ class ChatTokenizer:
 
     @cached_property
     def has_system_role(self) -> bool:
-        """Whether the template takes a system message and shows it."""
+        """Whether a system message has a place of its own, and keeps it when the conversation goes on.
+
+        Some templates refuse it; some put its text into the *last* user message, so that it wanders.
+        """
         try:
-            probe = [{"role": "system", "content": _ANSWER}, {"role": "user", "content": "u"}]
-            return _ANSWER in self._render(probe, True)
+            shown = self._render([{"role": "system", "content": _ANSWER}, {"role": "user", "content": "u"}], True)
         except Exception:  # templates refuse by raising whatever Jinja gives them
             return False
+        wanders = self._check(Continuation.USER, system=True) is Preservation.BROKEN
+        return _ANSWER in shown and not (wanders and self._check(Continuation.USER, system=False) is Preservation.KEPT)
 
     @cached_property
     def opens_thinking(self) -> bool:
@@ -109,17 +116,19 @@ class ChatTokenizer:
     @cached_property
     def tool_style(self) -> ToolStyle:
         """How the template asks for tool calls."""
-        tool = {"type": "function", "function": {"name": "f", "description": "d", "parameters": {"type": "object"}}}
-        shown = self._render([{"role": "user", "content": "u"}], False, [tool])
+        shown = self._render([{"role": "user", "content": "u"}], False, [_TOOL])
         return ToolStyle.XML if "<function=" in shown else ToolStyle.JSON
 
     def preserves(self, continuation: Continuation, *, system: bool = True, tools: bool = False) -> Preservation:
         """Whether prompt and answer stay a prefix when the conversation goes on like this."""
-        key = (continuation, system and self.has_system_role, tools)
+        return self._check(continuation, system=system and self.has_system_role, tools=tools)
+
+    def _check(self, continuation: Continuation, *, system: bool, tools: bool = False) -> Preservation:
+        key = (continuation, system, tools)
         if key not in self._preserved:
-            tool = {"type": "function", "function": {"name": "f", "description": "d", "parameters": {"type": "object"}}}
-            offered = [tool] if tools else []
-            self._preserved[key] = check_prefix(lambda m, g: self._render(m, g, offered), key[0], system=key[1])
+            offered = [_TOOL] if tools else []
+            render = partial(self._render, tools=offered)
+            self._preserved[key] = check_prefix(render, continuation, system=system)
         return self._preserved[key]
 
     def encode(self, text: str) -> tuple[int, ...]:
@@ -208,7 +217,7 @@ class ChatTokenizer:
         if not messages or not isinstance(messages[0], SystemMessage) or self.has_system_role:
             return messages
         if len(messages) > 1 and isinstance(messages[1], HumanMessage):
-            return [HumanMessage(join_blocks(text_of(messages[0]), text_of(messages[1]))), *messages[2:]]
+            return [HumanMessage(f"{text_of(messages[0])}\n\n{text_of(messages[1])}"), *messages[2:]]
         return [HumanMessage(text_of(messages[0])), *messages[1:]]
 
     def _render(

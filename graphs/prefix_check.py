@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 
+from reskill_agents.graphs.reasoning import join_reasoning
+
 Render = Callable[[Sequence[Mapping[str, object]], bool], str]
 _ANSWER = "qzanswerzq"
 _THOUGHT = "qzthoughtzq"
+_CALL_ID = "abcdef012"
 
 
 class Continuation(StrEnum):
@@ -39,24 +42,23 @@ def check_prefix(render: Render, continuation: Continuation, *, system: bool) ->
     reasons = continuation in (Continuation.USER_AFTER_REASONING, Continuation.TOOL_AFTER_REASONING)
     start: list[dict[str, object]] = [{"role": "system", "content": "s"}] if system else []
     start.append({"role": "user", "content": "u"})
-    answer: dict[str, object] = {"role": "assistant", "content": _ANSWER}
+    answer: dict[str, object] = {
+        "role": "assistant",
+        "content": join_reasoning(_THOUGHT if reasons else "", "" if tool else _ANSWER),
+    }
     new: dict[str, object] = {"role": "user", "content": "v"}
     if tool:
-        function = {"name": "f", "arguments": {}}
-        answer["tool_calls"] = [{"id": "abcdef012", "type": "function", "function": function}]
-        new = {"role": "tool", "content": "v", "tool_call_id": "abcdef012", "name": "f"}
+        function = {"name": _ANSWER, "arguments": {}}
+        answer["tool_calls"] = [{"id": _CALL_ID, "type": "function", "function": function}]
+        new = {"role": "tool", "content": "v", "tool_call_id": _CALL_ID, "name": _ANSWER}
     try:
-        prompt = render(start, True)
-        opened = prompt.rstrip().endswith("<think>")
-        sampled = _ANSWER
-        if reasons:
-            sampled = f"{'' if opened else '<think>'}\n{_THOUGHT}\n</think>\n\n{_ANSWER}"
-            sampled = sampled.lstrip("\n") if opened else sampled
-            answer["content"] = sampled if not opened else f"<think>\n{sampled}"
-        elif opened:
-            sampled = f"\n</think>\n\n{_ANSWER}"
-            answer["content"] = _ANSWER
-        whole = render([*start, answer, new], True)
+        prompt, whole = render(start, True), render([*start, answer, new], True)
     except Exception:  # templates refuse by raising whatever Jinja gives them
         return Preservation.REFUSED
-    return Preservation.KEPT if whole.startswith(prompt + sampled) else Preservation.BROKEN
+    before_answer = whole.removeprefix(prompt).partition(_ANSWER)[0]
+    kept = whole.startswith(prompt) and _ANSWER in whole
+    if reasons:
+        kept = kept and _THOUGHT in before_answer
+    elif not tool:
+        kept = kept and not before_answer.strip()  # a leading space is sampled as part of the answer
+    return Preservation.KEPT if kept else Preservation.BROKEN

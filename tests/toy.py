@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,90 +12,21 @@ from transformers import PreTrainedTokenizerFast
 
 from reskill_agents.environment import Choice, Observation, StepResult, Task
 
-WORDS = [
-    "you",
-    "press",
-    "buttons",
-    "answer",
-    "with",
-    "the",
-    "number",
-    "of",
-    "one",
-    "choice",
-    "room",
-    "red",
-    "green",
-    "blue",
-    "lamp",
-    "button",
-    "same",
-    "choices",
-    "invalid",
-    "action",
-    "holds",
-    "no",
-    "is",
-    "not",
-    "one",
-    "of",
-    ":",
-    ">",
-    "<",
-    "/",
-    "=",
-    '"',
-    "`",
-    ".",
-    ",",
-    "**",
-    "*",
-    "#",
-    "-",
-    "skill",
-    "name",
-    "when",
-    "to",
-    "use",
-    "take",
-    "before",
-    "after",
-    "every",
-    "task",
-    "names",
-    "a",
-    "it",
-    "press",
-    "first",
-    "then",
-    "never",
-    "twice",
-    "door",
-    "open",
-    "closed",
-    "start",
-    "system",
-    "user",
-    "assistant",
-    "0",
-    "1",
-    "2",
-    "3",
-    "4",
-    "5",
-    "6",
-    "7",
-    "8",
-    "9",
-    "10",
-]
+WORDS = tuple(
+    re.findall(
+        r"\S+",
+        "you press buttons answer with the number of one choice room red green blue lamp button same choices invalid "
+        'action holds no is not one of : > < / = " ` . , ** * # - skill name when to use take before after every task '
+        "names a it press first then never twice door open closed start system user assistant 0 1 2 3 4 5 6 7 8 9 10",
+    )
+)
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 
 
-def word_tokenizer(words: tuple[str, ...] | list[str] = tuple(WORDS)) -> PreTrainedTokenizerFast:
+def word_tokenizer(words: Sequence[str] = WORDS) -> PreTrainedTokenizerFast:
     """Whole words over a closed vocabulary, ChatML around them."""
     special = ["<pad>", "<unk>", "<|im_start|>", "<|im_end|>", "\n"]
     vocabulary = {word: index for index, word in enumerate(dict.fromkeys([*special, *words]))}
@@ -112,11 +45,12 @@ def word_tokenizer(words: tuple[str, ...] | list[str] = tuple(WORDS)) -> PreTrai
     )
 
 
-SPECIAL = (
+SPECIAL = re.findall(
+    r"\S+",
     "<pad> <s> </s> <bos> <eos> <|begin_of_text|> <|endoftext|> <|im_start|> <|im_end|> <start_of_turn> <end_of_turn> "
     "<|start_header_id|> <|end_header_id|> <|eot_id|> <|eom_id|> [INST] [/INST] [AVAILABLE_TOOLS] [/AVAILABLE_TOOLS] "
-    "[TOOL_CALLS] [TOOL_RESULTS] [/TOOL_RESULTS]"
-).split()
+    "[TOOL_CALLS] [TOOL_RESULTS] [/TOOL_RESULTS]",
+)
 TEMPLATES = Path(__file__).parent / "templates"
 
 

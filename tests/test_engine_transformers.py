@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+import torch
+from contracts.engine import TOLERANCE, check_engine, request
+from transformers import AutoModelForCausalLM as Auto
+from transformers import GPT2Config, LlamaConfig, PreTrainedModel, Qwen3Config
+
+from reskill_agents.engine import GenerateRequest, SamplingParams, StreamingEngine
+from reskill_agents.engines.transformers import TransformersEngine
+from reskill_agents.errors import EngineError
+
+VOCABULARY = 50
+SIZES = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "max_position_embeddings": 256,
+}
+
+
+def qwen(seed: int = 0, **changes: object) -> PreTrainedModel:
+    torch.manual_seed(seed)
+    config = Qwen3Config(**{**SIZES, "tie_word_embeddings": True, **changes})  # type: ignore[arg-type]
+    model: PreTrainedModel = Auto.from_config(config)
+    with torch.no_grad():  # random weights of the default scale are nearly uniform; larger ones tell bugs apart
+        for parameter in model.parameters():
+            parameter.mul_(4.0)
+    return model.eval()
+
+
+def sharp(config: object) -> PreTrainedModel:
+    torch.manual_seed(0)
+    model: PreTrainedModel = Auto.from_config(config)
+    return model.eval()
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        qwen(),
+        sharp(LlamaConfig(**{**SIZES, "num_key_value_heads": 4})),
+        qwen(use_sliding_window=True, sliding_window=4, max_window_layers=1),
+    ],
+    ids=["qwen3", "llama", "sliding window"],
+)
+async def test_keeps_the_contract_with_cached_rows(model: PreTrainedModel) -> None:
+    engine = TransformersEngine(model, max_context=128)
+    assert engine.reuses_cache
+    await check_engine(engine, VOCABULARY, weights=model.state_dict())
+
+
+async def test_keeps_the_contract_where_rows_are_not_possible() -> None:
+    model = sharp(
+        GPT2Config(vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=4, n_positions=256, attn_pdrop=0, resid_pdrop=0)
+    )
+    engine = TransformersEngine(model, max_context=128)
+    engine._forward = None
+    await check_engine(engine, VOCABULARY, weights=model.state_dict())
+
+
+async def test_log_probs_are_those_of_a_plain_forward_pass() -> None:
+    model = qwen()
+    engine = TransformersEngine(model)
+    generation = await engine.generate(request((1, 2, 3), temperature=0.7, max_tokens=8))
+    ids = torch.tensor([(1, 2, 3, *generation.token_ids)])
+    with torch.no_grad():
+        logits = model(input_ids=ids).logits[0, 2:-1].float() / 0.7
+    expected = torch.log_softmax(logits, -1).gather(1, ids[0, 3:, None])[:, 0]
+    assert generation.logprobs == pytest.approx(expected.tolist(), abs=TOLERANCE)
+
+
+async def play(engine: TransformersEngine, session: str, turns: int, grow: int) -> list[tuple[int, ...]]:
+    prompt: tuple[int, ...] = (1, 2, 3)
+    answers = []
+    for turn in range(turns):
+        params = SamplingParams(1.0, 3, (0,))
+        generation = await engine.generate(GenerateRequest(session, prompt, params, (sum(session.encode()), turn)))
+        answers.append(generation.token_ids)
+        prompt = (*prompt, *generation.token_ids, *range(1, 1 + grow))
+    engine.release(session)
+    return answers
+
+
+async def test_a_turn_pays_only_for_its_new_tokens() -> None:
+    engine = TransformersEngine(qwen())
+    engine.open("a")
+    await play(engine, "a", turns=4, grow=5)
+    # 3 at first, then the last sampled token (it was never fed) and 5 new ones a turn
+    assert engine.stats.prefilled_tokens == 3 + 3 * 6
+    assert engine.stats.diverged == 0
+    await engine.aclose()
+
+
+async def test_a_prompt_that_does_not_extend_is_computed_again_from_where_it_differs() -> None:
+    engine = TransformersEngine(qwen())
+    engine.open("a")
+    await engine.generate(request((1, 2, 3, 4), session="a"))
+    await engine.generate(request((1, 2, 9, 4, 5), session="a"))
+    assert engine.stats.diverged == 1
+    assert engine.stats.prefilled_tokens == 4 + 3
+    await engine.aclose()
+
+
+async def test_open_sessions_share_rounds_ordered_by_opening() -> None:
+    engine = TransformersEngine(qwen())
+    names = [f"s{n}" for n in range(6)]
+    for name in names:
+        engine.open(name)
+    # started in another order than opened, with episodes of different length
+    await asyncio.gather(*(play(engine, name, turns=1 + n, grow=n) for n, name in reversed(list(enumerate(names)))))
+    assert engine.stats.rounds == 6  # as many as the longest episode has turns
+    assert engine.stats.calls == 1 + 2 + 3 + 4 + 5 + 6
+    await engine.aclose()
+
+
+async def test_the_same_sessions_give_bit_equal_results_again() -> None:
+    results = []
+    for delay in (0.0, 0.01):
+        engine = TransformersEngine(qwen())
+        for n in range(5):
+            engine.open(f"s{n}")
+
+        async def late(n: int, engine: TransformersEngine = engine, delay: float = delay) -> object:
+            await asyncio.sleep(delay * (5 - n))
+            return await engine.generate(request((1, 2, 3)[: 1 + n % 3], session=f"s{n}", key=(n,)))
+
+        results.append(await asyncio.gather(*(late(n) for n in range(5))))
+        await engine.aclose()
+    assert results[0] == results[1]
+
+
+async def test_a_round_can_start_without_the_slow_ones() -> None:
+    engine = TransformersEngine(qwen(), max_wait_s=0.01)
+    engine.open("fast")
+    engine.open("slow")  # never asks
+    generation = await asyncio.wait_for(engine.generate(request((1, 2), session="fast")), timeout=5)
+    assert len(generation.token_ids) == 6
+    await engine.aclose()
+
+
+async def test_releasing_the_last_one_waited_for_starts_the_round() -> None:
+    engine = TransformersEngine(qwen())
+    engine.open("asks")
+    engine.open("crashes")
+    asked = asyncio.create_task(engine.generate(request((1, 2), session="asks")))
+    await asyncio.sleep(0.02)
+    assert not asked.done()
+    engine.release("crashes")
+    assert (await asyncio.wait_for(asked, timeout=5)).version == 0
+    await engine.aclose()
+
+
+async def test_a_cancelled_call_does_not_hold_up_the_others() -> None:
+    engine = TransformersEngine(qwen())
+    engine.open("a")
+    engine.open("b")
+    gives_up = asyncio.create_task(engine.generate(request((1, 2), session="a")))
+    await asyncio.sleep(0.01)
+    gives_up.cancel()
+    engine.release("a")
+    assert (await asyncio.wait_for(engine.generate(request((1, 2), session="b")), timeout=5)).token_ids
+    await engine.aclose()
+
+
+async def test_rows_are_used_again_and_idle_rows_change_nothing() -> None:
+    engine = TransformersEngine(qwen())
+    for wave in range(3):
+        names = [f"{wave}-{n}" for n in range(8)]
+        for name in names:
+            engine.open(name)
+        await asyncio.gather(*(play(engine, name, turns=1 if n < 6 else 4, grow=3) for n, name in enumerate(names)))
+    assert engine._forward is not None
+    assert engine._forward.cache.rows == 8
+    await engine.aclose()
+
+
+async def test_weights_that_do_not_fit_are_refused_and_the_old_ones_stay() -> None:
+    engine = TransformersEngine(qwen())
+    state = dict(qwen(seed=1).state_dict())
+    state["model.norm.weight"] = torch.ones(3)
+    state.pop("model.layers.0.mlp.up_proj.weight")
+    with pytest.raises(EngineError, match=r"missing model.layers.0.mlp.up_proj.weight; model.norm.weight has shape"):
+        await engine.publish(state, 1)
+    assert engine.version == 0
+    await engine.aclose()
+
+
+async def test_a_published_folder_is_the_policy_afterwards(tmp_path: Path) -> None:
+    new = qwen(seed=1)
+    new.save_pretrained(tmp_path)
+    engine = TransformersEngine(qwen(seed=0))
+    await engine.publish(tmp_path, 1)
+    expected = await TransformersEngine(new).score((1, 2), (3, 4))
+    assert await engine.score((1, 2), (3, 4)) == pytest.approx(expected, abs=1e-6)
+    await engine.aclose()
+
+
+async def test_a_folder_with_only_a_config_starts_from_seeded_random_weights(tmp_path: Path) -> None:
+    Qwen3Config(**SIZES).save_pretrained(tmp_path)
+    one, same, other = (TransformersEngine(tmp_path, seed=seed) for seed in (0, 0, 1))
+    scores = [await engine.score((1, 2), (3, 4)) for engine in (one, same, other)]
+    assert scores[0] == scores[1] != scores[2]
+
+
+def test_a_missing_model_is_an_engine_error(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match="cannot load"):
+        TransformersEngine(tmp_path / "nothing")
+
+
+async def test_the_engine_has_its_own_copy_of_a_model() -> None:
+    model = qwen()
+    engine = TransformersEngine(model)
+    before = await engine.score((1, 2), (3,))
+    with torch.no_grad():
+        next(model.parameters()).add_(1.0)
+    assert await engine.score((1, 2), (3,)) == before
+
+
+async def test_a_fault_in_a_round_reaches_its_callers_and_the_next_round_runs() -> None:
+    engine = TransformersEngine(qwen())
+    with pytest.raises(EngineError, match="round of 1 calls"):
+        await engine.generate(request((1, 10_000)))  # no such token
+    assert (await engine.generate(request((1, 2)))).token_ids
+    await engine.aclose()
+
+
+async def test_tokens_can_be_had_while_they_are_sampled() -> None:
+    engine = TransformersEngine(qwen())
+    assert isinstance(engine, StreamingEngine)
+    items = [item async for item in engine.stream(request((1, 2, 3)))]
+    assert tuple(items[:-1]) == items[-1].token_ids  # type: ignore[union-attr]
+    await engine.aclose()
+
+
+def test_one_engine_serves_one_event_loop_after_the_other() -> None:
+    engine = TransformersEngine(qwen())
+    answers = [asyncio.run(engine.generate(request((1, 2, 3)))) for _ in range(2)]
+    assert answers[0] == answers[1]
