@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import warnings
 from pathlib import Path
 
 from rich.console import Console
 
 from reskill_agents.display import make_display
 from reskill_agents.environment import World
+from reskill_agents.graphs.chat_model import TemplateWarning
 from reskill_agents.report import write_report
 from reskill_agents.run_pack import export_run
 from reskill_agents.run_summary import fate_table, headline, score_table
@@ -36,6 +38,7 @@ def run_job(options: JobOptions, world: World, *, label: str, console: Console |
     """
     run_dir = options.run_dir or choose_run_dir(RUNS, label, resume=options.resume)
     config = run_config(options)
+    _quieten(options)
     author = load_author(options.creator)
     try:
         with make_display(quiet=options.quiet, title=run_dir.name) as display:
@@ -58,6 +61,15 @@ def run_job(options: JobOptions, world: World, *, label: str, console: Console |
         return 130
     finish(run_dir, console or Console())
     return 0
+
+
+def _quieten(options: JobOptions) -> None:
+    """The display says what goes on; bars of the libraries beneath would tear it."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    if options.standin:  # it calls no tools, so what its template would do with them is no concern
+        warnings.filterwarnings("ignore", category=TemplateWarning)
 
 
 def finish(run_dir: Path, console: Console) -> None:
