@@ -67,7 +67,7 @@ def _quieten(options: JobOptions) -> None:
     """The display says what goes on; bars of the libraries beneath would tear it."""
     from transformers.utils import logging as transformers_logging
 
-    transformers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     if options.standin:  # it calls no tools, so what its template would do with them is no concern
         warnings.filterwarnings("ignore", category=TemplateWarning)
 
