@@ -38,6 +38,9 @@ class PairedMethod:
     turns_after: float | None = None
     steps: list[StepEvidence] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self._belief = paired_posterior(self.steps, self.course)
+
     @property
     def name(self) -> TrialMethodName:
         """``paired``."""
@@ -64,10 +67,11 @@ class PairedMethod:
     def record(self, step: StepEvidence) -> None:
         """Take in one step."""
         self.steps.append(step)
+        self._belief = paired_posterior(self.steps, self.course)
 
     def posterior(self) -> Posterior:
         """Normal posterior of the effect over the next steps; the difference is the plain within-group estimate."""
-        return paired_posterior(self.steps, self.course)
+        return self._belief
 
     def decide(self) -> Decision | None:
         """Compare the plain score with the boundary, and an acceptance with the prediction."""

@@ -17,7 +17,7 @@ from reskill_agents.library import SkillLibrary
 from reskill_agents.trials.assignment import AssignmentStream
 from reskill_agents.trials.history import TrialHistory
 from reskill_agents.trials.linear import Moments
-from reskill_agents.trials.normal import Z_95
+from reskill_agents.trials.normal import Z_05, Z_95
 from reskill_agents.trials.removal import MARGIN
 from reskill_agents.trials.state import integer, items, mapping
 from reskill_agents.trials.verdict import TrialMethodName
@@ -29,7 +29,7 @@ MAX_ERROR = 0.03  # of the trial outcome: standard error from which on an effect
 MAX_SHARE = 0.15  # of all rollouts may be spent on the screen
 FORGETTING = 0.95  # per recorded step: the policy moves on
 REST = 10  # recorded steps before a skill that a trial kept can be the weakest again
-VITAL = 3.0  # standard errors above zero, in groups where it fired: never the weakest, however rare
+LOCAL_WORTH = 0.1  # of the trial outcome, in the groups where it fired: a rare skill may be vital there
 
 
 class ScreenedRollout(NamedTuple):
@@ -63,9 +63,9 @@ class SkillEffect:
     where_fired_error: float
 
     @property
-    def vital(self) -> bool:
-        """Clearly helpful where it fires."""
-        return self.where_fired > VITAL * self.where_fired_error
+    def may_be_vital(self) -> bool:
+        """Whether it cannot be ruled out (one-sided 95 %) that it is worth 0.1 where it fires, however rare that is."""
+        return self.where_fired + Z_05 * self.where_fired_error > LOCAL_WORTH
 
 
 class PruningScreen:
@@ -126,11 +126,15 @@ class PruningScreen:
         return {name: self._effect(index, *estimates[index]) for index, name in enumerate(self.names)}
 
     def weakest(self) -> str | None:
-        """The skill to try to remove: known, not vital, not resting, of smallest worth and below the margin."""
+        """The skill to try to remove: of smallest worth among those known, below the margin, not resting, and surely
+        not vital where they fire."""
         fit = [
             effect
             for index, effect in enumerate(self.effects().values())
-            if effect.known and not effect.vital and effect.effect < MARGIN and self.steps >= self._rests_until[index]
+            if effect.known
+            and not effect.may_be_vital
+            and effect.effect < MARGIN
+            and self.steps >= self._rests_until[index]
         ]
         return min(fit, key=lambda effect: effect.effect).name if fit else None
 
