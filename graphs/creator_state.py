@@ -1,4 +1,4 @@
-"""What travels through the creator graph: findings, recommendations, verdict memory, the result."""
+"""What travels through the creator graph: the work, findings, recommendations, drafts, the result."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Annotated, Protocol, TypedDict, runtime_checkable
 
+from reskill_agents.assertions import Assertion
 from reskill_agents.directives import Directive, body_for
 from reskill_agents.episodes import Episode
 from reskill_agents.induction import InducedDirective, Induction, InductionConfig, induce
 from reskill_agents.induction_candidates import enumerate_directives
 from reskill_agents.library import DEFAULT_CAPACITY, Operation, OperationKind, Proposal, SkillLibrary
+from reskill_agents.linter import LogWords
 from reskill_agents.skill import MAX_AUTHORED_CHARACTERS, Skill
 from reskill_agents.trigger import Trigger
 
@@ -37,7 +39,9 @@ class CreationConfig:
         capacity: most skills in a library (the paper: 8).
         max_operations: most operations in a proposal (the paper: 3).
         max_characters: of name, description and body of an authored skill (the paper: 500).
+        max_assertions: most assertions that live from one creation to the next (the paper: 10-15).
         attempts: times a skill is written again with the verifier's problems (the paper: 3).
+        tasks: tasks analysed one by one (the paper: about 30).
         explore: chance that a proposal tries a doubtful directive instead of the best confirmed ones; doubtful ones are
             tried anyway when nothing confirmed is left. Correlations in a log can mislead; trials cannot.
         gate: what is asked of triggers.
@@ -47,7 +51,9 @@ class CreationConfig:
     capacity: int = DEFAULT_CAPACITY
     max_operations: int = 3
     max_characters: int = MAX_AUTHORED_CHARACTERS
+    max_assertions: int = 15
     attempts: int = 3
+    tasks: int = 30
     explore: float = 0.1
     gate: TriggerGate = TriggerGate.PRECISE
     induction: InductionConfig = field(default_factory=InductionConfig)
@@ -68,6 +74,57 @@ class PastVerdict:
     accepted: bool
     reason: str = ""
     step: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSample:
+    """The episodes of one task that are contrasted, best and worst; one of the two may be empty."""
+
+    task_id: str
+    good: tuple[str, ...]
+    poor: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Insight:
+    """What one task's episodes show.
+
+    Args:
+        task_id: the task.
+        text: what separated good from poor, or what went wrong.
+        succeeding, failing: actions that show it.
+        trigger_actions: actions after which advice would have helped.
+        skills: whether the skills that fired helped.
+    """
+
+    task_id: str
+    text: str
+    succeeding: tuple[str, ...] = ()
+    failing: tuple[str, ...] = ()
+    trigger_actions: tuple[str, ...] = ()
+    skills: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckFinding:
+    """How the episodes stand to one check: share of applicable episodes that passed it, by outcome."""
+
+    assertion_id: str
+    text: str
+    passed_good: float
+    passed_poor: float
+    applicable: int
+    passing: tuple[str, ...] = ()
+    failing: tuple[str, ...] = ()
+    skill: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What goes wrong, most important first, and the assertions to keep watching."""
+
+    problems: tuple[str, ...] = ()
+    assertions: tuple[Assertion, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +151,19 @@ class Recommendation:
 
 
 @dataclass(frozen=True, slots=True)
-class CheckFinding:
-    """How the episodes stand to one check: share of applicable episodes that passed it, by outcome."""
+class Draft:
+    """A recommendation carried out, who wrote it, and what verification found."""
 
-    text: str
-    passed_good: float
-    passed_poor: float
-    applicable: int
-    passing: tuple[str, ...] = ()
-    failing: tuple[str, ...] = ()
-    skill: str = ""
+    recommendation: Recommendation
+    operation: Operation | None = None
+    author: str = ""
+    problems: tuple[str, ...] = ()
+    quarantine: tuple[str, ...] = ()
+
+    @property
+    def sound(self) -> bool:
+        """May be tried."""
+        return self.operation is not None and not self.problems and not self.quarantine
 
 
 @dataclass(frozen=True)
@@ -113,6 +173,7 @@ class CreationWork:
     episodes: tuple[Episode, ...]
     library: SkillLibrary
     verdicts: tuple[PastVerdict, ...]
+    assertions: tuple[Assertion, ...]
     seed: int
     config: CreationConfig
     author: Author
@@ -120,6 +181,16 @@ class CreationWork:
     def rng(self, purpose: str) -> random.Random:
         """Randomness for one purpose, the same whenever it is asked for."""
         return random.Random(f"{self.seed}/{purpose}")
+
+    @cached_property
+    def scored(self) -> tuple[Episode, ...]:
+        """The episodes that have an outcome."""
+        return tuple(episode for episode in self.episodes if episode.score is not None)
+
+    @cached_property
+    def by_id(self) -> dict[str, Episode]:
+        """Episodes by id."""
+        return {episode.episode_id: episode for episode in self.scored}
 
     @cached_property
     def induction(self) -> Induction:
@@ -131,6 +202,16 @@ class CreationWork:
         """Skill bodies of the closed grammar over this vocabulary, and the directive each gives."""
         return {body_for(directive): directive for directive in enumerate_directives(self.induction.vocabulary)}
 
+    @cached_property
+    def confirmed_doses(self) -> dict[str, dict[Directive, float]]:
+        """Per episode id, how well it kept each confirmed directive (0..1; NaN: it did not apply)."""
+        table = self.induction.table
+        columns = {found.directive: table.dose(found.directive).tolist() for found in self.induction.confirmed}
+        return {
+            episode.episode_id: {directive: doses[number] for directive, doses in columns.items()}
+            for number, episode in enumerate(self.scored)
+        }
+
     def directive_of(self, skill: Skill) -> Directive | None:
         """The directive a skill gives, if it was written in the closed grammar."""
         return self.grammar.get(skill.body)
@@ -141,16 +222,32 @@ class CreationWork:
         found = {skill.name: self.directive_of(skill) for skill in self.library}
         return {name: self.induction.measure(d) for name, d in found.items() if d is not None}
 
+    @cached_property
+    def log_words(self) -> LogWords:
+        """Everything a model author could copy from: observations, actions, tasks, names of tools and models."""
+        texts: dict[str, None] = {}
+        for episode in self.scored:
+            texts.update(dict.fromkeys((episode.task.text, episode.final_observation, episode.model)))
+            for turn in episode.turns:
+                texts.update(dict.fromkeys((turn.observation, turn.action, *turn.tools)))
+        return LogWords(tuple(texts), frozenset({self.canary}))
+
+    @cached_property
+    def canary(self) -> str:
+        """A random word planted in every fence around log text; who repeats it copied without reading."""
+        return f"{self.rng('canary').getrandbits(64):016x}"
+
 
 class CreatorState(TypedDict, total=False):
     """The state of the graph."""
 
-    insights: tuple[str, ...]
+    samples: tuple[TaskSample, ...]
+    sample: TaskSample
+    insights: Annotated[list[Insight], operator.add]
     checks: tuple[CheckFinding, ...]
-    diagnosis: tuple[str, ...]
+    diagnosis: Diagnosis
     plan: tuple[Recommendation, ...]
-    drafts: tuple[Operation, ...]
-    problems: tuple[str, ...]
+    drafts: tuple[Draft, ...]
     attempt: int
     proposal: Proposal | None
     notes: Annotated[list[str], operator.add]
@@ -164,19 +261,29 @@ class Author(Protocol):
     :class:`~reskill_agents.errors.CreatorError`; the graph then lets the offline author do that node and notes why.
     """
 
-    name: str
+    @property
+    def name(self) -> str:
+        """For reports."""
+        ...
 
-    async def analyse(self, work: CreationWork) -> tuple[str, ...]:
-        """What separated good from poor episodes, one insight an entry."""
+    @property
+    def rewrites(self) -> bool:
+        """Whether a refused draft can come out better the second time."""
+        ...
+
+    async def analyse(self, work: CreationWork, sample: TaskSample) -> Insight | None:
+        """What separated good from poor episodes of one task; called once a sampled task, concurrently."""
         ...
 
     async def diagnose(
-        self, work: CreationWork, insights: Sequence[str], checks: Sequence[CheckFinding]
-    ) -> tuple[str, ...]:
-        """What goes wrong, most important first."""
+        self, work: CreationWork, insights: Sequence[Insight], checks: Sequence[CheckFinding]
+    ) -> Diagnosis:
+        """What goes wrong, and the assertions to keep."""
         ...
 
-    async def recommend(self, work: CreationWork, diagnosis: Sequence[str]) -> tuple[Recommendation, ...]:
+    async def recommend(
+        self, work: CreationWork, insights: Sequence[Insight], diagnosis: Diagnosis
+    ) -> tuple[Recommendation, ...]:
         """At most ``work.config.max_operations`` changes; none when nothing is worth trying."""
         ...
 
@@ -191,9 +298,11 @@ class CreationReport:
 
     Args:
         author: name of the author asked.
-        insights, checks, diagnosis: what the nodes found.
+        insights, diagnosis: what the nodes found, in words.
+        checks: pass rates of the assertions, by outcome.
         assertions: the induced assertions with their figures, best first.
         notes: what happened on the way (retries, fallbacks with their reason, dropped recommendations).
+        quarantined: drafts that only a person may let in, with the reason.
         seconds: wall time.
     """
 
@@ -203,12 +312,22 @@ class CreationReport:
     diagnosis: tuple[str, ...] = ()
     assertions: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    quarantined: tuple[str, ...] = ()
     seconds: float = 0.0
 
 
 @dataclass(frozen=True)
 class CreationResult:
-    """A proposal, or none when nothing is worth trying, and how it came about."""
+    """A proposal, or none when nothing is worth trying, and how it came about.
+
+    Args:
+        proposal: to put on trial.
+        report: how it came about.
+        assertions: to hand to the next creation.
+        quarantine: drafts that only a person may let in.
+    """
 
     proposal: Proposal | None
     report: CreationReport
+    assertions: tuple[Assertion, ...] = ()
+    quarantine: tuple[Draft, ...] = ()

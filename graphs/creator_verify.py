@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 from rapidfuzz import fuzz
 
 from reskill_agents.episodes import Episode
-from reskill_agents.graphs.creator_state import CreationWork, TriggerGate
+from reskill_agents.graphs.creator_state import CreationWork, Draft, TriggerGate
+from reskill_agents.graphs.offline_author import OfflineAuthor
 from reskill_agents.library import Operation, OperationKind, SkillLibrary
+from reskill_agents.linter import LintReport, Severity, lint_skill
 from reskill_agents.selection import SkillSelector, TurnContext
 from reskill_agents.skill import Skill
 from reskill_agents.trigger import TriggerKind
@@ -63,8 +65,30 @@ def _firing_share(selector: SkillSelector, episode: Episode) -> float:
     return fires / len(episode.turns) if episode.turns else 0.0
 
 
+def verified(work: CreationWork, drafts: Sequence[Draft]) -> tuple[Draft, ...]:
+    """``drafts`` with what speaks against each; a draft that was found sound before stays so."""
+    return tuple(draft if draft.operation is None else _verified(work, draft, draft.operation) for draft in drafts)
+
+
+def _verified(work: CreationWork, draft: Draft, operation: Operation) -> Draft:
+    lint = _lint(work, draft, operation)
+    quarantined = tuple(str(f) for f in lint.findings if f.severity is Severity.QUARANTINE)
+    refused = tuple(f"{operation.name}: {f}" for f in lint.findings if f.severity is Severity.REFUSE)
+    return replace(draft, problems=(*draft_problems(work, operation), *refused), quarantine=quarantined)
+
+
+def _lint(work: CreationWork, draft: Draft, operation: Operation) -> LintReport:
+    """The linter on what would enter a prompt; text of a model is compared with the logs it read as well."""
+    skill = result_of(operation, work.library)
+    if skill is None or operation.kind is OperationKind.DELETE:
+        return LintReport()
+    if draft.author == OfflineAuthor.name:
+        return lint_skill(skill)
+    return lint_skill(skill, work.log_words, trusted=work.grammar)
+
+
 def draft_problems(work: CreationWork, operation: Operation) -> list[str]:
-    """Everything that speaks against one draft; empty when it may be tried."""
+    """Everything that speaks against one draft but its wording; empty when it may be tried."""
     if operation.kind is OperationKind.DELETE:
         return [] if operation.name in work.library.by_name else [f"there is no skill {operation.name!r} to delete"]
     skill = result_of(operation, work.library)

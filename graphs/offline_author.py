@@ -6,16 +6,26 @@ import itertools
 import re
 from collections.abc import Iterable, Sequence
 
+from reskill_agents.assertions import Assertion
+from reskill_agents.assertions.checks import FollowsDirective
 from reskill_agents.directives import Directive, body_for, sentence, when_phrase
 from reskill_agents.errors import CreatorError
 from reskill_agents.graphs.creator_memory import VerdictMemory, trigger_key
-from reskill_agents.graphs.creator_state import CheckFinding, CreationWork, Recommendation
+from reskill_agents.graphs.creator_state import (
+    CheckFinding,
+    CreationWork,
+    Diagnosis,
+    Insight,
+    Recommendation,
+    TaskSample,
+)
 from reskill_agents.induction import InducedDirective
 from reskill_agents.induction_candidates import contradict
 from reskill_agents.library import Operation, OperationKind
 from reskill_agents.skill import MAX_NAME, Skill
 from reskill_agents.trigger import Trigger, TriggerKind
 
+ROOM = "to make room: "  # how the reason of a deletion begins that only serves an addition
 FRESH_Z = 3.0  # effect over error that later episodes must show before barred advice is tried again
 HARMFUL_Z = -2.0  # a live skill whose advice goes with worse outcomes at this z is proposed for deletion
 _EXPLORED = 12  # doubtful directives to draw from when exploring
@@ -31,23 +41,39 @@ class OfflineAuthor:
     """
 
     name = "offline"
+    rewrites = False  # a closed template has no second wording
 
-    async def analyse(self, work: CreationWork) -> tuple[str, ...]:
-        """The confirmed directives with their figures."""
-        return tuple(found.evidence for found in work.induction.confirmed)
+    async def analyse(self, work: CreationWork, sample: TaskSample) -> Insight | None:
+        """Which confirmed directives the better episodes of a task kept and the worse ones broke."""
+        doses = work.confirmed_doses
+        text, kept, broken = [], list[str](), list[str]()
+        for found in work.induction.confirmed:
+            good = [doses[name][found.directive] for name in sample.good]
+            poor = [doses[name][found.directive] for name in sample.poor]
+            if any(dose == 1 for dose in good) and any(dose < 1 for dose in poor):
+                text.append(sentence(found.directive))
+                kept += [name for name, dose in zip(sample.good, good, strict=True) if dose == 1]
+                broken += [name for name, dose in zip(sample.poor, poor, strict=True) if dose < 1]
+        if not text:
+            return None
+        return Insight(sample.task_id, " ".join(text), tuple(dict.fromkeys(kept)), tuple(dict.fromkeys(broken)))
 
     async def diagnose(
-        self, work: CreationWork, insights: Sequence[str], checks: Sequence[CheckFinding]
-    ) -> tuple[str, ...]:
-        """Checks that good episodes pass more often than poor ones, largest gap first."""
+        self, work: CreationWork, insights: Sequence[Insight], checks: Sequence[CheckFinding]
+    ) -> Diagnosis:
+        """Checks that good episodes pass more often than poor ones, largest gap first; induced assertions go on."""
         by_gap = sorted(checks, key=lambda check: check.passed_poor - check.passed_good)
-        return tuple(
+        problems = tuple(
             f"{check.text} Kept in {check.passed_good:.0%} of good and {check.passed_poor:.0%} of poor episodes"
             + (f" (skill {check.skill})." if check.skill else ".")
             for check in by_gap
         )
+        known = {assertion.id: assertion for assertion in (*induced_assertions(work), *work.assertions)}
+        return Diagnosis(problems, tuple(known.values())[: work.config.max_assertions])
 
-    async def recommend(self, work: CreationWork, diagnosis: Sequence[str]) -> tuple[Recommendation, ...]:
+    async def recommend(
+        self, work: CreationWork, insights: Sequence[Insight], diagnosis: Diagnosis
+    ) -> tuple[Recommendation, ...]:
         """Repairs of the live library first, else the most promising additions that were not rejected before."""
         memory = VerdictMemory(work.verdicts)
         repair = self._repair(work, memory)
@@ -109,11 +135,11 @@ class OfflineAuthor:
                 if contradict(found.directive, live.directive):
                     if live.effect >= found.effect:
                         return ()
-                    removed[name] = f"it contradicts: {sentence(found.directive)}"
+                    removed[name] = f"{ROOM}it contradicts: {sentence(found.directive)}"
         over = len(work.library) + len(bundle) - len(removed) - work.config.capacity
         weakest = sorted((name for name in work.live if name not in removed), key=lambda name: work.live[name].effect)
         for name in weakest[: max(over, 0)]:
-            removed[name] = f"the library is full and its measured effect is the least ({work.live[name].effect:+.3f})"
+            removed[name] = f"{ROOM}the library is full and this effect is the least ({work.live[name].effect:+.3f})"
         fits = len(work.library) + len(bundle) - len(removed) <= work.config.capacity
         if len(bundle) + len(removed) > work.config.max_operations or not fits:
             return ()
@@ -181,6 +207,15 @@ class OfflineAuthor:
             return Operation.modify(recommendation.target, trigger=recommendation.trigger)
         names = [skill.name for skill in work.library]
         return Operation.add(skill_for(recommendation.directive, recommendation.trigger or Trigger(), taken=names))
+
+
+def induced_assertions(work: CreationWork) -> tuple[Assertion, ...]:
+    """The confirmed directives as assertions with their statistics, best first."""
+    kinds = tuple(target.kind for target in work.induction.vocabulary.kinds)
+    return tuple(
+        Assertion(FollowsDirective(found.directive, kinds), statistics=work.induction.statistics(found))
+        for found in work.induction.confirmed
+    )
 
 
 def skill_for(directive: Directive, trigger: Trigger, *, taken: Iterable[str] = ()) -> Skill:

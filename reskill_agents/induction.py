@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from reskill_agents.assertions.assertion import AssertionStatistics
 from reskill_agents.directives import ActionClass, Directive, Form, sentence
 from reskill_agents.episodes import Episode, StopReason, graded_outcome
 from reskill_agents.induction_candidates import enumerate_directives
-from reskill_agents.induction_effects import Floats, Ints, Scrutiny, estimate, residualise, scrutinise
+from reskill_agents.induction_effects import Floats, Ints, Scrutiny, describe, estimate, residualise, scrutinise
 from reskill_agents.induction_triggers import TriggerFit, TurnTexts, choose_trigger
 from reskill_agents.induction_turns import TurnTable, offered_choices, tabulate
 from reskill_agents.vocabulary import MIN_TASKS, ActionVocabulary, learn_vocabulary
@@ -96,6 +97,20 @@ class Induction:
     strata: Ints = field(repr=False)
     tasks: Ints = field(repr=False)
     steps: Ints = field(repr=False)
+    lengths: Ints = field(repr=False)
+    models: Ints = field(repr=False)
+
+    def statistics(self, found: InducedDirective) -> AssertionStatistics:
+        """What an assertion about ``found`` carries."""
+        return describe(
+            self.table.dose(found.directive),
+            self.outcomes,
+            strata=self.strata,
+            tasks=self.tasks,
+            lengths=self.lengths,
+            models=self.models,
+            held_out=found.held_out,
+        )
 
     def trigger_for(self, directive: Directive) -> TriggerFit:
         """When ``directive`` should arrive, judged on this log."""
@@ -141,11 +156,13 @@ def induce(episodes: Sequence[Episode], *, rng: random.Random, config: Induction
     tasks = _numbers([episode.task.task_id for episode in scored])
     strata = _numbers([(e.task.task_id, e.step, e.library_digest, e.model) for e in scored])
     steps = np.array([episode.step for episode in scored], dtype=np.int64)
+    lengths = np.array([len(episode.turns) for episode in scored], dtype=np.int64)
+    models = _numbers([episode.model for episode in scored])
     texts = TurnTexts.of(scored, min_tasks=config.min_tasks)
     endings = _endings(scored, table)
     candidates = [d for d in enumerate_directives(vocabulary) if not _restates(d, endings)]
     if not candidates or not scored:
-        return Induction(vocabulary, (), (), table, texts, outcomes, strata, tasks, steps)
+        return Induction(vocabulary, (), (), table, texts, outcomes, strata, tasks, steps, lengths, models)
     doses = np.stack([table.dose(directive) for directive in candidates], axis=1)
     scrutiny = scrutinise(doses, outcomes, strata, tasks, rng=rng, rate=config.rate, min_support=config.min_tasks)
     chosen = _forward(doses, outcomes, strata, tasks, scrutiny, config.proxy_share)
@@ -174,7 +191,9 @@ def induce(episodes: Sequence[Episode], *, rng: random.Random, config: Induction
         if not scrutiny.survived[column] and scrutiny.whole.support[column] >= config.min_tasks
     ]
     doubtful.sort(key=lambda found: (-found.z, sentence(found.directive)))
-    return Induction(vocabulary, tuple(confirmed), tuple(doubtful), table, texts, outcomes, strata, tasks, steps)
+    return Induction(
+        vocabulary, tuple(confirmed), tuple(doubtful), table, texts, outcomes, strata, tasks, steps, lengths, models
+    )
 
 
 def _numbers(keys: Sequence[object]) -> Ints:

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from reskill_agents.assertions.assertion import AssertionStatistics
+
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
@@ -44,10 +46,13 @@ class Effects:
         return np.divide(self.slope, self.error, out=np.zeros_like(self.slope), where=self.error > 0)
 
 
-def estimate(doses: Floats, outcome: Floats, strata: Ints, tasks: Ints) -> Effects:
+def estimate(
+    doses: Floats, outcome: Floats, strata: Ints, tasks: Ints, *, within_share: float = WITHIN_SHARE
+) -> Effects:
     """Effects of each column of ``doses`` (E, D) on ``outcome`` (E,), centred within ``strata`` (E,).
 
-    A column whose variation lies mostly between strata is centred on its overall mean instead.
+    A column with less than ``within_share`` of its variation inside strata is centred on its overall mean instead (0:
+    no column is).
     """
     applies = ~np.isnan(doses)
     x = np.where(applies, doses, 0.0)
@@ -55,7 +60,7 @@ def estimate(doses: Floats, outcome: Floats, strata: Ints, tasks: Ints) -> Effec
     overall_x, overall_y = _centre(x, applies, None), _centre(y, applies, None)
     within_x, within_y = _centre(x, applies, strata), _centre(y, applies, strata)
     total, inside = (overall_x**2).sum(0), (within_x**2).sum(0)
-    within = inside >= WITHIN_SHARE * total
+    within = inside >= within_share * total
     x, y = np.where(within, within_x, overall_x), np.where(within, within_y, overall_y)
     spread = (x**2).sum(0)
     usable = spread > 1e-9
@@ -183,3 +188,41 @@ def residualise(doses: Floats, outcome: Floats, strata: Ints, column: int, slope
     mean = float(dose[applies].mean()) if applies.any() else 0.0
     shift = np.where(alone & applies, np.where(applies, dose, 0.0) - mean, centred)
     return outcome - slope * shift
+
+
+def describe(
+    dose: Floats,
+    outcome: Floats,
+    *,
+    strata: Ints,
+    tasks: Ints,
+    lengths: Ints,
+    models: Ints,
+    held_out: float = math.nan,
+) -> AssertionStatistics:
+    """What a log says about one check with ``dose`` (E,); see :class:`AssertionStatistics` for the figures."""
+    column = dose[:, None]
+    effects = estimate(column, outcome, strata, tasks)
+    applies = ~np.isnan(dose)
+    good = outcome > float(outcome.mean()) if len(outcome) else applies
+    slope, error = float(np.nan_to_num(effects.slope[0])), float(effects.error[0])
+    return AssertionStatistics(
+        support=int(effects.support[0]),
+        applies=float(applies.mean()) if len(dose) else 0.0,
+        passed_good=_mean(dose[applies & good]),
+        passed_poor=_mean(dose[applies & ~good]),
+        effect=slope,
+        low=slope - 1.96 * error,
+        high=slope + 1.96 * error,
+        held_out=_or_none(held_out),
+        within_length=_or_none(estimate(column, outcome, lengths, tasks, within_share=0).slope[0]),
+        within_model=_or_none(estimate(column, outcome, models, tasks, within_share=0).slope[0]),
+    )
+
+
+def _mean(values: Floats) -> float:
+    return float(values.mean()) if len(values) else 0.0
+
+
+def _or_none(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
