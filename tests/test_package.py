@@ -39,8 +39,8 @@ def test_import_loads_neither_torch_nor_langchain_nor_any_world() -> None:
     assert heavy == ""
 
 
-def test_import_takes_at_most_150_milliseconds() -> None:
-    code = "import time; start = time.perf_counter(); import reskill_agents; print(time.perf_counter() - start)"
+def test_import_takes_at_most_150_milliseconds_of_processor_time() -> None:
+    code = "import time; start = time.process_time(); import reskill_agents; print(time.process_time() - start)"
     best = min(float(python(code)) for _ in range(5))
     assert best <= 0.150
 

@@ -39,7 +39,7 @@ def run_job(options: JobOptions, world: World, *, label: str, console: Console |
     run_dir = options.run_dir or choose_run_dir(RUNS, label, resume=options.resume)
     config = run_config(options)
     _quieten(options)
-    author = load_author(options.creator)
+    author = load_author(options.creator, run_dir)
     try:
         with make_display(quiet=options.quiet, title=run_dir.name) as display:
             policy = start_policy(options, world, run_dir, display)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from reskill_agents.action_format import ActionFormat
 from reskill_agents.methods import Method
@@ -18,6 +18,7 @@ from reskill_agents.trials.verdict import TrialMethodName
 STANDIN = "standin"
 RULES = (TrialMethodName.PAIRED, TrialMethodName.DISCOUNTED_BETA)
 QUICK_STEPS = 12
+_E = TypeVar("_E", bound=StrEnum)
 _LLM_TOKENS = 512  # a turn of a language model that may think; the stand-in answers with one number
 
 
@@ -63,15 +64,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--steps", type=_positive, metavar="N",
         help=f"training steps of {defaults.rollout.groups} tasks x {defaults.rollout.group_size} episodes "
         f"(default: {defaults.steps}; {QUICK_STEPS} with --quick)")  # fmt: skip
-    add("--method", type=Method, choices=list(Method), default=Method.RESKILL, metavar="METHOD",
+    add("--method", type=_one_of(Method), default=Method.RESKILL, metavar="METHOD",
         help=f"{_names(Method)} (default: {Method.RESKILL})")  # fmt: skip
-    add("--trial", type=TrialMethodName, choices=RULES, default=TrialMethodName.PAIRED, metavar="RULE",
+    add("--trial", type=_one_of(RULES), default=TrialMethodName.PAIRED, metavar="RULE",
         help=f"how two libraries are compared: {_names(RULES)} (default: paired)")  # fmt: skip
     add("--aa", action="store_true", help="try identical libraries, to measure false acceptance")
     add("--model", default=STANDIN, metavar="NAME|PATH",
         help="the policy: standin, or a Hugging Face name or folder; a folder with only a config and a tokenizer "
         "starts from random weights (default: standin)")  # fmt: skip
-    add("--engine", type=EngineName, choices=list(EngineName), default=EngineName.TRANSFORMERS, metavar="ENGINE",
+    add("--engine", type=_one_of(EngineName), default=EngineName.TRANSFORMERS, metavar="ENGINE",
         help=f"what samples: {_names(EngineName)} (default: transformers)")  # fmt: skip
     add("--engine-url", default=JobOptions.engine_url, metavar="URL",
         help=f"the vLLM server (default: {JobOptions.engine_url}; only with --engine vllm)")  # fmt: skip
@@ -129,6 +130,17 @@ def run_config(options: JobOptions) -> RunConfig:
 
 def _names(options: Iterable[StrEnum]) -> str:
     return ", ".join(str(option) for option in options)
+
+
+def _one_of(options: Iterable[_E]) -> Callable[[str], _E]:
+    by_name = {option.value: option for option in options}
+
+    def convert(text: str) -> _E:
+        if text not in by_name:
+            raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(by_name)}")
+        return by_name[text]
+
+    return convert
 
 
 def _whole(text: str) -> int:

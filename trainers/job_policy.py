@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from reskill_agents.environment import ScriptedWorld, World
 from reskill_agents.errors import ConfigError
+from reskill_agents.graphs.creator_author import author_from_spec
+from reskill_agents.graphs.offline_author import OfflineAuthor
 from reskill_agents.trainers.cloning import CloneBudget
 from reskill_agents.trainers.job_options import JobOptions
 from reskill_agents.trainers.standin import (
@@ -98,8 +100,17 @@ def _teller(display: Display) -> Callable[[StandinProgress], None]:
     return lambda state: display.building(f"stand-in: {state.stage.value}", state.share, state.detail)
 
 
-def load_author(creator: str) -> Author | None:
-    """The author that ``offline`` (``None``: the loop's default) or ``openai:MODEL[@BASE_URL]`` names."""
-    if creator == "offline":
-        return None
-    raise NotImplementedError
+def load_author(creator: str, run_dir: Path) -> Author:
+    """The author that ``offline`` or ``openai:MODEL[@BASE_URL]`` names.
+
+    A model's answers are kept in ``creator/`` of the run folder: a resumed run asks nothing twice, and what was asked
+    and answered can be read.
+
+    Raises:
+        ConfigError: saying what is right.
+    """
+    folder = run_dir / "creator"
+    author = author_from_spec(creator, cache=folder / "answers", transcript=folder / "transcript.jsonl")
+    if creator != OfflineAuthor.name:
+        folder.mkdir(parents=True, exist_ok=True)
+    return author
