@@ -39,18 +39,18 @@ def crossing(triangle: Triangle, per_step: float, effect: float) -> tuple[float,
 @pytest.mark.parametrize("max_steps", [5, 12])
 def test_a_null_effect_is_accepted_with_at_most_the_stated_error(per_step: float, max_steps: int) -> None:
     upper, _ = crossing(Triangle(max_steps=max_steps), per_step, 0.0)
-    assert upper <= 0.0475  # the steps of the grid above add a little
-    assert upper >= 0.038  # and it is not wasted either
+    assert upper <= 0.047
+    assert upper >= 0.035  # and it is not wasted either
 
 
 def test_the_effect_of_interest_is_found_and_a_harmful_one_is_not_accepted() -> None:
-    triangle = Triangle(max_steps=30)
+    triangle = Triangle(effect=0.3, max_steps=30)
     assert crossing(triangle, 16.7, 0.3)[0] == pytest.approx(1.0 - ALPHA, abs=0.01)
     assert crossing(triangle, 16.7, -0.2)[0] < 1e-3
 
 
 def test_a_large_effect_ends_the_trial_early() -> None:
-    triangle = Triangle()
+    triangle = Triangle(effect=0.3)
     assert crossing(triangle, 16.7, 0.6)[1] < crossing(triangle, 16.7, 0.3)[1] < 0.6 * triangle.max_steps
 
 
@@ -58,7 +58,7 @@ def test_the_lines_meet_at_the_stated_maximum() -> None:
     triangle = Triangle(effect=0.3)
     top = triangle.max_information
     assert triangle.upper(top, 0.0) == pytest.approx(triangle.lower(top, 0.0))
-    assert top == pytest.approx(8.0 / 0.09 * 2.4079, rel=1e-4)
+    assert top == pytest.approx(8.0 / 0.09 * 2.4769, rel=1e-4)
     assert triangle.exhausted(top, 1)
     assert triangle.exhausted(0.0, 12)
 

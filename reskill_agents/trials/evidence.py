@@ -12,7 +12,7 @@ A group adds ``w (sum of the candidate's y - n1 m)`` to the score and ``w^2 (n1 
 (average over the step's groups with variance): effects count roughly in within-group standard deviations, as in GRPO's
 advantages. Many groups with small graded outcomes are thus heard beside a few with a lucky success, differences far
 below 0.02 count for nothing, and so does a group without variance. On simulated graded outcomes (score and success
-mixed, spread 3) this needs 20 % fewer rollouts than w = 1, on binary ones 2 % more. Weights depend on
+mixed, spread 3) this needs 18 % fewer rollouts than w = 1, on binary ones 2 % more. Weights depend on
 the outcomes but not on who got them, so the permutation distribution stays exact.
 """
 

@@ -24,7 +24,7 @@ def method_for(
         name: a ``TrialMethodName``.
         history: the finished trials of the run.
         guarantee: what the error rate of ``paired`` covers.
-        boundary: of ``paired``; default: effect 0.3, at most 12 steps.
+        boundary: of ``paired``; default: effect 0.31, at most 12 steps.
 
     Raises:
         TrialError: for an unknown name, or a guarantee the method does not give.

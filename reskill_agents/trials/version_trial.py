@@ -89,7 +89,9 @@ class VersionTrial:
     def record_step(self, groups: Sequence[ArmOutcomes]) -> None:
         """Take in all groups of one step, each a list of (arm, trial outcome in [0, 1] or ``None`` for a fault).
 
-        Groups may differ in size; only members of one group are compared. An empty step counts as a step.
+        Groups may differ in size; only members of one group are compared. An empty step counts as a step. A group
+        without variance may be replaced by a group on a new task before it is recorded: it says nothing about the
+        arms. Never add rollouts to a group because of its outcomes: that would be stopping when it suits.
 
         Raises:
             TrialError: for an outcome outside [0, 1], or when the trial is over.
