@@ -12,7 +12,6 @@ from reskill_agents.trials.course import FADES, FORGETTINGS, STEADY, TURNS, Cour
 from reskill_agents.trials.discounted_beta import MEMORY_GRID, beta_binomial
 from reskill_agents.trials.evidence import StepEvidence
 from reskill_agents.trials.state import items, mapping
-from reskill_agents.trials.verdict import TrialMethodName
 
 MIN_TRIALS = 2  # the paper re-estimates from the second finished trial on
 FORGETTING_GAIN = 0.5  # log-likelihood by which forgetting must beat none
@@ -24,7 +23,7 @@ class FinishedTrial:
     """The steps of one finished trial."""
 
     trial: str
-    method: TrialMethodName
+    method: str
     accepted: bool
     steps: tuple[StepEvidence, ...]
 
@@ -118,4 +117,4 @@ def _sums(rows: Iterable[tuple[float, ...]]) -> list[float]:
 
 def _finished(state: Mapping[str, object]) -> FinishedTrial:
     steps = tuple(StepEvidence.from_state(mapping(step)) for step in items(state["steps"]))
-    return FinishedTrial(str(state["trial"]), TrialMethodName(str(state["method"])), state["accepted"] is True, steps)
+    return FinishedTrial(str(state["trial"]), str(state["method"]), state["accepted"] is True, steps)

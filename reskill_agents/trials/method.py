@@ -7,7 +7,7 @@ from random import Random
 from typing import Protocol
 
 from reskill_agents.trials.evidence import StepEvidence
-from reskill_agents.trials.verdict import Posterior, Rule, TrialMethodName, VerdictOutcome
+from reskill_agents.trials.verdict import Posterior, Rule, VerdictOutcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +32,8 @@ class TrialMethod(Protocol):
     """
 
     @property
-    def name(self) -> TrialMethodName:
-        """Its public name."""
+    def name(self) -> str:
+        """Its public name (a ``TrialMethodName`` for those that ship)."""
         ...
 
     def share(self) -> float:

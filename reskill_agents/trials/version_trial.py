@@ -64,7 +64,7 @@ class VersionTrial:
         return self.incumbent == self.candidate
 
     @property
-    def method(self) -> TrialMethodName:
+    def method(self) -> str:
         """The method's name."""
         return self._method.name
 
@@ -168,8 +168,12 @@ class VersionTrial:
         }
 
     @classmethod
-    def from_state(cls, state: Mapping[str, object]) -> VersionTrial:
+    def from_state(cls, state: Mapping[str, object], *, method: TrialMethod | None = None) -> VersionTrial:
         """The trial that :meth:`to_state` described. Belief, facts and verdict follow from its steps.
+
+        Args:
+            state: of the trial.
+            method: a fresh method with the settings of the first one; only for methods that do not ship.
 
         Raises:
             TrialError: when the state is not one of a trial.
@@ -178,7 +182,7 @@ class VersionTrial:
             trial = cls(
                 str(state["incumbent"]),
                 str(state["candidate"]),
-                method=method_from_settings(str(state["method"]), mapping(state["settings"])),
+                method=method or method_from_settings(str(state["method"]), mapping(state["settings"])),
                 seed=integer(state["seed"]),
                 trial_id=str(state["trial_id"]),
             )
