@@ -3,7 +3,6 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-SEEDS ?= 0 1 2 3 4
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
@@ -49,8 +48,8 @@ check: types ## Linter, layout, types and import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 
-compare: $(BIN)/.installed ## Every method on SEEDS, resumable; the table of the README (hours)
-	$(BIN)/python tests/benchmarks/compare.py --seeds $(SEEDS)
+compare: $(BIN)/.installed ## Every method on every seed, resumable; the tables of the README (hours)
+	$(BIN)/python tests/benchmarks/compare.py $(ARGS)
 
 bench: $(BIN)/.installed ## Error rates and power of both trial rules (ten minutes)
 	$(BIN)/python tests/benchmarks/selection.py
