@@ -8,11 +8,15 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 from run_folders import write_run
+from tiny_policy import tiny_policy
 from toy_world import ToyWorld
+from trainer_runs import go, small_config
 
-from reskill_agents.display import QuietDisplay
+from reskill_agents.display import LiveDisplay, QuietDisplay
 from reskill_agents.errors import ConfigError
-from reskill_agents.packs import validate_pack
+from reskill_agents.packs import import_pack, read_pack, validate_pack
+from reskill_agents.run_summary import fates
+from reskill_agents.run_view import read_run
 from reskill_agents.trainers.job import choose_run_dir, finish
 from reskill_agents.trainers.job_options import JobOptions
 from reskill_agents.trainers.job_policy import load_author, start_policy
@@ -90,3 +94,21 @@ def test_authors_by_name(tmp_path: Path) -> None:
     assert (tmp_path / "creator").is_dir()
     with pytest.raises(ConfigError, match="openai:MODEL"):
         load_author("claude", tmp_path)
+
+
+@pytest.mark.parametrize("method", ["reskill", "static"])
+def test_a_real_run_can_be_watched_read_reported_and_exported(method: str, tmp_path: Path) -> None:
+    display = LiveDisplay(Console(file=io.StringIO(), force_terminal=True, width=100), "toy")
+    with display:
+        result = go(small_config(method=method), tiny_policy(tmp_path / "tiny"), tmp_path / "run", listener=display)
+        Console(file=io.StringIO(), width=100).print(display.render())
+    console = Console(file=io.StringIO(), width=100)
+    finish(tmp_path / "run", console)
+    view = read_run(tmp_path / "run")
+    assert len(view.steps) == result.steps
+    assert view.library.library == result.library
+    assert import_pack(tmp_path / "run" / "pack") == result.library
+    assert dict(read_pack(tmp_path / "run" / "pack").lineage) == dict(result.lineage)
+    assert view.damaged == {}
+    assert {fate.skill for fate in fates(view)} >= {skill.name for skill in result.library}
+    assert (tmp_path / "run" / "report.html").is_file()
