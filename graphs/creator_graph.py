@@ -23,6 +23,7 @@ from reskill_agents.graphs.creator_state import (
     CheckFinding,
     CreationWork,
     CreatorState,
+    Diagnosis,
     Draft,
     Insight,
     Recommendation,
@@ -85,7 +86,10 @@ async def _with_fallback(
             raise
         note = f"{node}: {work.author.name} failed ({error}); the offline author did it"
         _log.warning(note)
-        return await ask(OfflineAuthor()), [note]
+        try:
+            return await ask(OfflineAuthor()), [note]
+        except CreatorError as second:
+            raise CreatorError(f"{work.author.name} failed ({error}), so did the offline author ({second})") from error
 
 
 async def _sample(state: CreatorState, runtime: Runtime[CreationWork]) -> CreatorState:
@@ -95,7 +99,9 @@ async def _sample(state: CreatorState, runtime: Runtime[CreationWork]) -> Creato
 
 async def _analyse(state: CreatorState, runtime: Runtime[CreationWork]) -> CreatorState:
     work = runtime.context
-    sample = state["sample"]
+    sample = state.get("sample")
+    if sample is None:
+        raise ValueError("analyse is sent one sampled task")
     insight, notes = await _with_fallback(work, "analyse", lambda author: author.analyse(work, sample))
     found: list[Insight] = [insight] if insight is not None else []
     return {"insights": found, "notes": notes}
@@ -153,7 +159,7 @@ async def _diagnose(state: CreatorState, runtime: Runtime[CreationWork]) -> Crea
 
 async def _recommend(state: CreatorState, runtime: Runtime[CreationWork]) -> CreatorState:
     work = runtime.context
-    insights, diagnosis = state.get("insights", []), state["diagnosis"]
+    insights, diagnosis = state.get("insights", []), state.get("diagnosis") or Diagnosis()
     plan, notes = await _with_fallback(work, "recommend", lambda author: author.recommend(work, insights, diagnosis))
     if not plan:
         notes = [*notes, "nothing is worth trying on this evidence"]
@@ -182,7 +188,18 @@ async def _author(state: CreatorState, runtime: Runtime[CreationWork]) -> Creato
         notes += said
         writer = OfflineAuthor.name if said else work.author.name
         drafts.append(Draft(draft.recommendation, operation, writer))
+    if not drafts:
+        drafts, said = await _offline_drafts(work, state)
+        notes += said
     return {"drafts": tuple(drafts), "notes": notes, "attempt": state.get("attempt", 0) + 1}
+
+
+async def _offline_drafts(work: CreationWork, state: CreatorState) -> tuple[list[Draft], list[str]]:
+    """What the offline author would have recommended, when nothing of the model's plan could be written."""
+    offline = OfflineAuthor()
+    plan = await offline.recommend(work, state.get("insights", []), state.get("diagnosis") or Diagnosis())
+    drafts = [Draft(change, await offline.write(work, change, ()), offline.name) for change in plan]
+    return drafts, ["nothing of the plan could be written; the offline author's own plan is tried"] if drafts else []
 
 
 async def _write(

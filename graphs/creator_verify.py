@@ -66,8 +66,27 @@ def _firing_share(selector: SkillSelector, episode: Episode) -> float:
 
 
 def verified(work: CreationWork, drafts: Sequence[Draft]) -> tuple[Draft, ...]:
-    """``drafts`` with what speaks against each; a draft that was found sound before stays so."""
-    return tuple(draft if draft.operation is None else _verified(work, draft, draft.operation) for draft in drafts)
+    """``drafts`` with what speaks against each, one another included."""
+    found: list[Draft] = []
+    for draft in drafts:
+        if draft.operation is None:
+            continue
+        checked = _verified(work, draft, draft.operation)
+        rivals = _rival_problems(draft.operation, [d.operation for d in found if d.operation is not None], work.library)
+        found.append(replace(checked, problems=(*checked.problems, *rivals)))
+    return tuple(found)
+
+
+def _rival_problems(operation: Operation, earlier: Sequence[Operation], library: SkillLibrary) -> list[str]:
+    """Two changes of one skill, or the same advice twice, in one proposal."""
+    if any(other.name == operation.name for other in earlier):
+        return [f"{operation.name}: another change of this proposal is about the same skill"]
+    skill = result_of(operation, library)
+    if skill is None or operation.kind is OperationKind.DELETE:
+        return []
+    others = [result_of(other, library) for other in earlier if other.kind is not OperationKind.DELETE]
+    rivals = SkillLibrary(tuple(other for other in others if other is not None))
+    return _duplicate_problems(skill, operation, rivals)
 
 
 def _verified(work: CreationWork, draft: Draft, operation: Operation) -> Draft:

@@ -13,6 +13,7 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Protocol, TypeVar, runtime_checkable
 
@@ -203,7 +204,7 @@ class CreatorClient:
         said = prompt
         problems: Sequence[str] = ()
         for _ in range(self.config.attempts):
-            request = ModelRequest(node, system, said, answer.__name__, answer.model_json_schema(), max_tokens)
+            request = ModelRequest(node, system, said, answer.__name__, _schema(answer), max_tokens)
             text = await self._answer(request)
             parsed, problems = _parse(text, answer)
             if parsed is not None:
@@ -220,6 +221,7 @@ class CreatorClient:
         if cached is not None:
             self._keep(request, ModelAnswer(cached), 0.0, cached=True)
             return cached
+        problem = ""
         async with self._slot():
             for attempt in range(self.config.retries + 1):
                 self._afford()
@@ -313,6 +315,11 @@ class CreatorClient:
                 (self.cache / f"{name}.json").write_text(content, encoding="utf-8")
             except OSError:
                 return
+
+
+@cache
+def _schema(answer: type[BaseModel]) -> dict[str, object]:
+    return answer.model_json_schema()
 
 
 def _append(path: Path, line: str) -> None:

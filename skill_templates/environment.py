@@ -25,7 +25,7 @@ def _source(name: str) -> str | None:
     parts = name.split("/")
     if not name.endswith(".jinja") or any(part in ("", ".", "..") for part in parts):
         return None
-    path = resources.files(__package__).joinpath(*parts)
+    path = resources.files("reskill_agents.skill_templates").joinpath(*parts)
     return path.read_text(encoding="utf-8") if path.is_file() else None
 
 
