@@ -120,8 +120,9 @@ class CompactView:
         return WITHIN if product.price <= self._goal.price_upper else ABOVE
 
     def _slotted(self, text: str, limit: int) -> str:
-        """The slots of ``text`` in order, at most ``limit``; ``other`` when there is none."""
-        found = [self._slots[stem] for stem in _stems(text) if stem in self._slots]
+        """The slots of ``text`` in the request's order, at most ``limit``; ``other`` when there is none."""
+        stems = set(_stems(text))
+        found = [slot for stem, slot in self._slots.items() if stem in stems]
         return " ".join(found[:limit]) or OTHER
 
     def _value(self, value: str) -> str:
