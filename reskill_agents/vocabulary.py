@@ -29,7 +29,8 @@ class ActionVocabulary:
     Args:
         kinds: open classes: choices of the kind differ from task to task (named and unnamed variants are implied).
         literals: single choices that recur (buttons, commands).
-        marks: (kind, word): words that some but not all choices of an open kind carry and no task names.
+        marks: (kind, word): words that some but not all choices of an open kind carry and no task names. Words with a digit
+            are quantities or labels, never marks.
     """
 
     kinds: tuple[ActionClass, ...] = ()
@@ -61,6 +62,8 @@ def learn_vocabulary(offered: Iterable[OfferedChoices], *, min_tasks: int = MIN_
             sharing[key] += bool(words & task_words)
             totals[choice.kind] += 1
             for word in words - task_words:
+                if any(character.isdigit() for character in word):
+                    continue
                 word_counts[choice.kind][word] += 1
                 word_tasks[choice.kind, word].add(turn.task_id)
     kinds = sorted(kind for kind, tasks in kind_tasks.items() if len(tasks) >= min_tasks)

@@ -24,6 +24,7 @@ from reskill_agents.environment import (
 
 _ONSETS = ("b", "d", "f", "g", "k", "l", "m", "n", "p", "r", "s", "t", "v", "z", "br", "dr", "kl", "pl", "st", "tr")
 _VOWELS = "aeiou"
+_DIGITS = "0123456789"
 _WORD = re.compile(r"[a-z][a-z0-9]*")
 
 
@@ -38,12 +39,17 @@ def invented_words(count: int, rng: random.Random, taken: frozenset[str]) -> lis
 
 
 class Dictionary:
-    """A bijection between the words of a world and invented ones; other words, digits and signs stay."""
+    """A bijection between the words of a world and invented ones; other words, digits and signs stay.
+
+    A number at the end of a word stays too (``w3`` and ``w4`` become ``vodamu3`` and ``vodamu4``).
+    """
 
     def __init__(self, words: Sequence[str], seed: int) -> None:
         known = [word for word in words if _WORD.fullmatch(word)]
-        invented = invented_words(len(known), random.Random(f"renamed/{seed}"), frozenset(words))
-        self._new = dict(zip(known, invented, strict=True))
+        stems = list(dict.fromkeys(word.rstrip(_DIGITS) for word in known))
+        invented = invented_words(len(stems), random.Random(f"renamed/{seed}"), frozenset(words))
+        new_stems = dict(zip(stems, invented, strict=True))
+        self._new = {word: new_stems[stem := word.rstrip(_DIGITS)] + word[len(stem) :] for word in known}
         self._old = {new: old for old, new in self._new.items()}
 
     def rename(self, text: str) -> str:

@@ -114,7 +114,9 @@ class CompactView:
         return (*items, *buttons)
 
     def _label(self, product: Product) -> str:
-        return f"{self._slotted(product.title, MAX_TITLE_WORDS)} {self._price(product)}"
+        """The title's slots, how many they are (``x3``), and the price against the cap."""
+        slots = self._slotted(product.title, MAX_TITLE_WORDS)
+        return f"{slots} x{0 if slots == OTHER else len(slots.split())} {self._price(product)}"
 
     def _price(self, product: Product) -> str:
         return WITHIN if product.price <= self._goal.price_upper else ABOVE
@@ -125,11 +127,21 @@ class CompactView:
         found = [slot for stem, slot in self._slots.items() if stem in stems]
         return " ".join(found[:limit]) or OTHER
 
-    def _value(self, value: str) -> str:
-        """The slots of an option value; ``other`` marks extra words."""
+    def _value(self, value: str, rivals: Sequence[str]) -> str:
+        """The slots of an option value; ``other`` marks extra words.
+
+        Where a rival of its group is named in full, a value named in part is shown as ``other`` alone.
+        """
         stems = _stems(value)
         found = [self._slots[stem] for stem in stems if stem in self._slots]
-        return " ".join([*found, OTHER] if len(found) < len(stems) or not found else found)
+        if found and len(found) == len(stems):
+            return " ".join(found)
+        return OTHER if any(self._named(rival) for rival in rivals) else " ".join([*found, OTHER])
+
+    def _named(self, value: str) -> bool:
+        """Whether the request holds every word of ``value``."""
+        stems = _stems(value)
+        return bool(stems) and all(stem in self._slots for stem in stems)
 
     def _groups(self, product: Product) -> tuple[tuple[str, str], ...]:
         """(label, group) of at most :data:`MAX_GROUPS` groups in page order, those with a named value kept first."""
@@ -144,7 +156,7 @@ class CompactView:
 
     def _item_text(self, session: ShopSession, product: Product) -> str:
         shown = [
-            f"{label} {self._value(session.chosen[group])}"
+            f"{label} {self._value(session.chosen[group], product.options[group])}"
             for label, group in self._groups(product)
             if group in session.chosen
         ]
@@ -157,7 +169,9 @@ class CompactView:
                 for value in self._offered(product.options[group]):
                     action = f"click[{value}]"
                     if "[" not in value:  # the original's action pattern cannot name it
-                        options[action] = Choice(action, f"{label} {self._value(value)}", "option", label)
+                        options[action] = Choice(
+                            action, f"{label} {self._value(value, product.options[group])}", "option", label
+                        )
             buttons = (
                 *(_button(page.value) for page in SUB_PAGES),
                 Choice(f"click[{PREVIOUS}]", "prev", "button"),
@@ -197,5 +211,6 @@ def compact_vocabulary() -> tuple[str, ...]:
     fixed = f"""start results item description features reviews page task chosen done . :
         next prev back to search buy now click search item option button {WITHIN} {ABOVE} {OTHER} {SYSTEM_PROMPT}"""
     slots = [f"w{number}" for number in range(1, MAX_SLOTS + 1)] + [f"g{number}" for number in range(1, MAX_GROUPS + 1)]
-    words = [*fixed.split(), *slots, *(str(number) for number in range(1, MAX_PAGES + 1))]
+    counts = [f"x{number}" for number in range(MAX_TITLE_WORDS + 1)]
+    words = [*fixed.split(), *slots, *counts, *(str(number) for number in range(1, MAX_PAGES + 1))]
     return tuple(dict.fromkeys(words))
