@@ -124,7 +124,7 @@ def test_equal_runs_are_bit_equal(policy: Path, tmp_path: Path) -> None:
 
 def test_learning_happens(policy: Path, tmp_path: Path) -> None:
     watcher = Watcher()
-    config = small_config(method="grpo", steps=25, update={"lr": 5e-3}, rollout={"groups": 8, "max_tokens": 1})
+    config = small_config(method="grpo", steps=16, update={"lr": 1e-2}, rollout={"groups": 6, "max_tokens": 1})
     go(config, policy, tmp_path, listener=watcher)
     scores = [metrics.arms["active"].score or 0.0 for metrics in watcher.steps]
     assert sum(scores[-5:]) / 5 > sum(scores[:5]) / 5 + 0.15

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from toy_world import ToyWorld
 
-from reskill_agents.graphs.creator_state import CheckFinding, CreationWork, Recommendation
+from reskill_agents.graphs.creator_state import CreationWork, Recommendation
+from reskill_agents.graphs.offline_author import OfflineAuthor
 from reskill_agents.library import Operation, OperationKind
 from reskill_agents.skill import Skill
 from reskill_agents.trainers.config import RunConfig
@@ -45,33 +45,21 @@ def skill(name: str, body: str = "Before `ship`, take every tag the task names."
     return Skill(name, "Use always.", body)
 
 
-@dataclass
-class PreparedAuthor:
+class PreparedAuthor(OfflineAuthor):
     """Proposes prepared skills, one a round, by the number of verdicts and skills there are."""
 
-    bodies: Sequence[str] = (
+    bodies = (
         "Before `ship`, take every tag the task names.",
         "Do not take a crate marked `sealed`.",
         "Take `leave` as soon as it is offered.",
         "Never take `back` twice.",
     )
-    name: str = "prepared"
-    rounds: list[int] = field(default_factory=list)
 
-    async def analyse(self, work: CreationWork) -> tuple[str, ...]:
-        return (f"{len(work.episodes)} episodes",)
-
-    async def diagnose(
-        self, work: CreationWork, insights: Sequence[str], checks: Sequence[CheckFinding]
-    ) -> tuple[str, ...]:
-        return tuple(insights)
-
-    async def recommend(self, work: CreationWork, diagnosis: Sequence[str]) -> tuple[Recommendation, ...]:
+    async def recommend(self, work: CreationWork, *_: object) -> tuple[Recommendation, ...]:
         number = len(work.verdicts) + len(work.library)
-        self.rounds.append(number)
         return (Recommendation(OperationKind.ADD, idea=str(number % len(self.bodies)), reason="prepared"),)
 
-    async def write(self, work: CreationWork, recommendation: Recommendation, problems: Sequence[str]) -> Operation:
+    async def write(self, work: CreationWork, recommendation: Recommendation, *_: object) -> Operation:
         number = int(recommendation.idea)
         return Operation.add(skill(f"prepared-{number}", self.bodies[number]))
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from reskill_agents.assertions import Assertion
 from reskill_agents.episode_logs import episode_from_json, episode_to_json
 from reskill_agents.episodes import Episode
 from reskill_agents.errors import ReSkillError, RunFolderError
@@ -27,6 +28,7 @@ class Creation:
         library: in force when it began (and still when it joins).
         verdicts: all earlier ones.
         seed: of everything random in it.
+        assertions: those the last round handed on.
     """
 
     number: int
@@ -36,6 +38,7 @@ class Creation:
     library: SkillLibrary
     verdicts: tuple[PastVerdict, ...]
     seed: int
+    assertions: tuple[Assertion, ...] = ()
     _task: asyncio.Task[CreationResult] | None = field(default=None, repr=False)
 
     def start(self, author: Author | None, config: CreationConfig) -> None:
@@ -48,6 +51,7 @@ class Creation:
                     self.library,
                     author=author,
                     verdicts=self.verdicts,
+                    assertions=self.assertions,
                     seed=self.seed,
                     config=config,
                 )
@@ -63,13 +67,16 @@ class Creation:
         try:
             result = await asyncio.wait_for(asyncio.shield(self._task), deadline_s)
         except TimeoutError:
-            result = _nothing(f"not ready {deadline_s:g} s after its step; given up")
+            result = self._nothing(f"not ready {deadline_s:g} s after its step; given up")
         except ReSkillError as error:
-            result = _nothing(f"{type(error).__name__}: {error}")
+            result = self._nothing(f"{type(error).__name__}: {error}")
         return result, time.perf_counter() - started
 
+    def _nothing(self, note: str) -> CreationResult:
+        return CreationResult(None, CreationReport("none", notes=(note,)), self.assertions)
+
     def to_state(self) -> dict[str, object]:
-        """JSON-able; library and verdicts are those of the loop's own state."""
+        """JSON-able; library, verdicts and assertions are those of the loop's own state."""
         return {
             "number": self.number,
             "asked_at": self.asked_at,
@@ -79,7 +86,13 @@ class Creation:
         }
 
     @classmethod
-    def from_state(cls, state: dict[str, object], library: SkillLibrary, verdicts: Sequence[PastVerdict]) -> Creation:
+    def from_state(
+        cls,
+        state: Mapping[str, object],
+        library: SkillLibrary,
+        verdicts: Sequence[PastVerdict],
+        assertions: Sequence[Assertion],
+    ) -> Creation:
         """The creation that :meth:`to_state` described, not started."""
         episodes = state["episodes"]
         numbers = [state[name] for name in ("number", "asked_at", "joins_at", "seed")]
@@ -87,8 +100,4 @@ class Creation:
             raise RunFolderError("not the state of a creation")
         number, asked_at, joins_at, seed = (int(str(value)) for value in numbers)
         read = tuple(episode_from_json(entry) for entry in episodes)
-        return cls(number, asked_at, joins_at, read, library, tuple(verdicts), seed)
-
-
-def _nothing(note: str) -> CreationResult:
-    return CreationResult(None, CreationReport("none", notes=(note,)))
+        return cls(number, asked_at, joins_at, read, library, tuple(verdicts), seed, tuple(assertions))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from reskill_agents.assertions import Assertion
 from reskill_agents.environment import Task
 from reskill_agents.episodes import Episode
 from reskill_agents.errors import ProposalError
@@ -66,6 +67,7 @@ class SkillsLoop:
     pending: Creation | None = None
     history: TrialHistory = field(default_factory=TrialHistory)
     verdicts: list[PastVerdict] = field(default_factory=list)
+    assertions: tuple[Assertion, ...] = ()
     creations: int = 0
     trials: int = 0
     next_creation: int = 0
@@ -185,6 +187,7 @@ class SkillsLoop:
             self.active,
             tuple(self.verdicts),
             self.config.seed * 1_000_003 + self.creations,
+            self.assertions,
         )
         self.pending.start(self.author, self.creation_config)
 
@@ -194,6 +197,7 @@ class SkillsLoop:
         deadline = None if self.config.reproducible else self.config.creator.deadline_s
         result, self.waited_s = await creation.join(deadline)
         self.pending = None
+        self.assertions = result.assertions
         self.next_creation = step + self.config.creator.every
         before, notes = self.active, list(result.report.notes)
         candidate = self._apply(result, notes)

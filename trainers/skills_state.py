@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from reskill_agents.assertions.codec import assertion_from_json, assertion_to_json
 from reskill_agents.errors import RunFolderError
 from reskill_agents.graphs.creator_state import PastVerdict
 from reskill_agents.reservoir import Reservoir
@@ -34,6 +35,7 @@ def skills_to_state(loop: SkillsLoop) -> dict[str, object]:
             {"proposal": proposal_to_json(v.proposal), "accepted": v.accepted, "reason": v.reason, "step": v.step}
             for v in loop.verdicts
         ],
+        "assertions": [assertion_to_json(assertion) for assertion in loop.assertions],
         "reservoir": loop.reservoir.to_state(),
         "pruner": loop.pruner.to_state(),
         "creations": loop.creations,
@@ -55,6 +57,7 @@ def restore_skills(loop: SkillsLoop, state: Mapping[str, object]) -> None:
         loop.since = {name: _integer(step) for name, step in _mapping(state["since"]).items()}
         loop.history = TrialHistory.from_state(_mapping(state["history"]))
         loop.verdicts = [_verdict(_mapping(entry)) for entry in _list(state["verdicts"])]
+        loop.assertions = tuple(assertion_from_json(entry) for entry in _list(state["assertions"]))
         loop.reservoir = Reservoir.from_state(_mapping(state["reservoir"]))
         loop.pruner.restore(_mapping(state["pruner"]))
         loop.creations = _integer(state["creations"])
@@ -62,7 +65,8 @@ def restore_skills(loop: SkillsLoop, state: Mapping[str, object]) -> None:
         loop.next_creation = _integer(state["next_creation"])
         loop.open_trial = _trial_from_state(_mapping(state["trial"])) if state["trial"] else None
         if state["pending"]:
-            loop.pending = Creation.from_state(dict(_mapping(state["pending"])), loop.active, loop.verdicts)
+            pending = _mapping(state["pending"])
+            loop.pending = Creation.from_state(pending, loop.active, loop.verdicts, loop.assertions)
     except (KeyError, TypeError, ValueError) as error:
         raise RunFolderError(f"the checkpoint's state of the skills cannot be read: {error!r}") from error
     loop.resume()
