@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import exp, inf, lgamma, log, sqrt
-from random import Random
 
-from reskill_agents.trials.assignment import bounds
+from reskill_agents.trials.assignment import Uniform, bounds
 from reskill_agents.trials.evidence import StepEvidence
 from reskill_agents.trials.method import Decision
 from reskill_agents.trials.normal import Z_95
@@ -52,7 +51,7 @@ class DiscountedBetaMethod:
         """P(new better), clamped."""
         return min(max(self._probability, CLAMP), 1.0 - CLAMP)
 
-    def candidates(self, group_size: int, rng: Random) -> int:
+    def candidates(self, group_size: int, rng: Uniform) -> int:
         """Independent draws at the clamped P(new better)."""
         share = self.share()
         count = sum(rng.random() < share for _ in range(group_size))

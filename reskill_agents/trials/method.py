@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from random import Random
 from typing import Protocol
 
+from reskill_agents.trials.assignment import Uniform
 from reskill_agents.trials.evidence import StepEvidence
 from reskill_agents.trials.verdict import Posterior, Rule, VerdictOutcome
 
@@ -40,7 +40,7 @@ class TrialMethod(Protocol):
         """P(the next rollout gets the candidate); also the share of live units until the next step."""
         ...
 
-    def candidates(self, group_size: int, rng: Random) -> int:
+    def candidates(self, group_size: int, rng: Uniform) -> int:
         """How many of the next group's rollouts get the candidate."""
         ...
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from math import inf, sqrt
-from random import Random
 
-from reskill_agents.trials.assignment import round_share
+from reskill_agents.trials.assignment import Uniform, round_share
 from reskill_agents.trials.boundary import Side, Triangle
 from reskill_agents.trials.course import PRIOR_PRECISION, STEADY, Course
 from reskill_agents.trials.evidence import StepEvidence
@@ -60,7 +59,7 @@ class PairedMethod:
         """Thompson share P(candidate better), kept inside [1/3, 2/3]."""
         return min(max(self.posterior().probability, MIN_SHARE), 1.0 - MIN_SHARE)
 
-    def candidates(self, group_size: int, rng: Random) -> int:
+    def candidates(self, group_size: int, rng: Uniform) -> int:
         """The share of the group, rounded at random, two rollouts per arm at least."""
         return round_share(group_size, self.share(), rng)
 

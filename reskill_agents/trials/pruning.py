@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from reskill_agents.errors import TrialError
 from reskill_agents.library import SkillLibrary
-from reskill_agents.trials.assignment import AssignmentStream
+from reskill_agents.trials.assignment import AssignmentStream, chosen_places, round_up_or_down
 from reskill_agents.trials.history import TrialHistory
 from reskill_agents.trials.linear import Moments
 from reskill_agents.trials.normal import Z_05, Z_95
@@ -96,9 +96,7 @@ class PruningScreen:
         rng = self._stream.next()
         dropped: list[set[str]] = [set() for _ in range(group_size)]
         for name in self.names:
-            whole = group_size * DROP
-            count = int(whole) + (rng.random() < whole - int(whole))
-            for place in rng.sample(range(group_size), count):
+            for place in chosen_places(group_size, round_up_or_down(group_size * DROP, rng), rng):
                 dropped[place].add(name)
         return [frozenset(names) for names in dropped]
 

@@ -12,9 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from math import inf, sqrt
-from random import Random
 
-from reskill_agents.trials.assignment import round_share
+from reskill_agents.trials.assignment import Uniform, round_share
 from reskill_agents.trials.boundary import Side, Triangle
 from reskill_agents.trials.evidence import StepEvidence
 from reskill_agents.trials.method import Decision
@@ -53,7 +52,7 @@ class RemovalMethod:
         """One half: most information for the two arms."""
         return 0.5
 
-    def candidates(self, group_size: int, rng: Random) -> int:
+    def candidates(self, group_size: int, rng: Uniform) -> int:
         """Half the group."""
         return round_share(group_size, 0.5, rng)
 
