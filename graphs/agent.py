@@ -128,7 +128,7 @@ def build_agent_graph(
     if config.static_nodes and library is None:
         raise ConfigError("static_nodes needs the library whose skills get nodes")
     nodes = _Nodes(model, config)
-    names = [f"skill:{skill.name}" for skill in library or ()] if config.static_nodes else ["skill"]
+    names = [f"skill-{skill.name}" for skill in library or ()] if config.static_nodes else ["skill"]
     graph = StateGraph(AgentState, context_schema=Play)
     graph.add_node("observe", nodes.observe, destinations=("model", *(() if config.fused else names)))
     graph.add_node("model", nodes.model, destinations=("act", END))
@@ -199,7 +199,7 @@ class _Nodes:
         )
 
     def _node(self, skill: FiredSkill) -> str:
-        return f"skill:{skill['name']}" if self.settings.static_nodes else "skill"
+        return f"skill-{skill['name']}" if self.settings.static_nodes else "skill"
 
 
 def _with_skill_tokens(play: Play, turn: int) -> ModelCall:

@@ -23,7 +23,7 @@ class Continuation(StrEnum):
 
 
 class Preservation(StrEnum):
-    """``broken``: the template rewrites what was sent or sampled. ``refused``: it does not take such a turn."""
+    """``broken``: the template rewrites what was sent or sampled. ``refused``: it does not take or show such a turn."""
 
     KEPT = "kept"
     BROKEN = "broken"
@@ -55,6 +55,8 @@ def check_prefix(render: Render, continuation: Continuation, *, system: bool) ->
         prompt, whole = render(start, True), render([*start, answer, new], True)
     except Exception:  # templates refuse by raising whatever Jinja gives them
         return Preservation.REFUSED
+    if tool and _ANSWER not in whole:
+        return Preservation.REFUSED  # it does not show calls at all
     before_answer = whole.removeprefix(prompt).partition(_ANSWER)[0]
     kept = whole.startswith(prompt) and _ANSWER in whole
     if reasons:

@@ -17,7 +17,8 @@ WORDS = tuple(
         r"\S+",
         "you press buttons answer with the number of one choice room red green blue lamp button same choices invalid "
         'action holds no is not one of : > < / = " ` . , ** * # - skill name when to use take before after every task '
-        "names a it press first then never twice door open closed start system user assistant 0 1 2 3 4 5 6 7 8 9 10",
+        "names a it press first then never twice door open closed start system user assistant be quick here "
+        "0 1 2 3 4 5 6 7 8 9 10",
     )
 )
 CHATML = (
