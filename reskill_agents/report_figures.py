@@ -22,6 +22,7 @@ from reskill_agents.charts import (
     timeline,
 )
 from reskill_agents.progress_text import ARMS
+from reskill_agents.run_lines import Score
 from reskill_agents.run_summary import SPLITS, Block, Fate, Outcome, fates
 from reskill_agents.run_view import RunView, Trial
 
@@ -107,29 +108,36 @@ def splits_figure(view: RunView) -> Figure | None:
     series: list[Series] = []
     legend: list[tuple[str, str]] = []
     for split, ink in (("valid", "ink-4"), ("seen_test", "ink-1"), ("unseen_test", "ink-2")):
-        for library, dashed in (("skills", False), ("none", True)):
-            found = sorted(
-                {
-                    e.step: e.total
-                    for e in view.evaluations
-                    if e.split == split and e.library == library and (e.policy != "before" or library == "none")
-                }.items()
-            )
-            if library == "skills" and split != "valid":
-                start = view.evaluation("before", "none", split)  # a run starts with an empty library
-                found = [(0, start.total), *found] if start and found else found
-            if len(found) > 1:
-                name = f"{SPLITS[split]}, {'with' if library == 'skills' else 'without'} library"
-                points = [(float(step), score.success) for step, score in found]
-                band = [
-                    (x, max(0.0, y - score.success_se), min(1.0, y + score.success_se))
-                    for (x, y), (_, score) in zip(points, found, strict=True)
-                ]
-                series.append(Series(name, points, ink, dashed=dashed, dots=True, band=band))
-                legend.append((f"{ink}{' dashed-key' if dashed else ''}", name))
+        for dashed, words in ((False, "library in force"), (True, "without library")):
+            found = _without(view, split) if dashed else _in_use(view, split)
+            if len(found) < 2 or (dashed and found == _in_use(view, split)):
+                continue
+            name = f"{SPLITS[split]}, {words}"
+            points = [(float(step), score.success) for step, score in found.items()]
+            band = [
+                (float(step), max(0.0, s.success - s.success_se), min(1.0, s.success + s.success_se))
+                for step, s in found.items()
+            ]
+            series.append(Series(name, points, ink, dashed=dashed, dots=True, band=band))
+            legend.append((f"{ink}{' dashed-key' if dashed else ''}", name))
     if not series:
         return None
     return Figure(line_chart(Axes(_steps(view), x_label="training step"), series, label="Success by split"), legend)
+
+
+def _without(view: RunView, split: str) -> dict[int, Score]:
+    """Scores without any library by step."""
+    found = [e for e in view.evaluations if e.split == split and e.library == "none"]
+    return {e.step: e.total for e in sorted(found, key=lambda e: e.step) if e.policy in ("before", "after")}
+
+
+def _in_use(view: RunView, split: str) -> dict[int, Score]:
+    """Scores with the library in force at the time: a run begins without one."""
+    scores = _without(view, split)
+    for e in view.evaluations:
+        if e.split == split and (e.policy.startswith("step-") or (e.policy, e.library) == ("after", "skills")):
+            scores[e.step] = e.total
+    return dict(sorted(scores.items()))
 
 
 def posterior_figure(trial: Trial) -> Figure:
