@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from reskill_agents.cli_creator import create, grade
 from reskill_agents.errors import ReSkillError
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+app.command()(create)
+app.command()(grade)
 
 Folder = Annotated[Path, typer.Argument(help="A skill folder, a skill pack, or a folder of skill folders.")]
 Run = Annotated[Path, typer.Argument(help="A run folder (it holds config.json).")]

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections import deque
-from collections.abc import Iterator
 from pathlib import Path
 
 from reskill_agents.conformance import record_cases
-from reskill_agents.episode_logs import LogError, episode_from_json
-from reskill_agents.episodes import Episode
 from reskill_agents.errors import RunFolderError
+from reskill_agents.log_files import last_episodes
 from reskill_agents.packs import export_pack
 from reskill_agents.run_view import LibraryVersion, read_run
 
@@ -39,18 +35,3 @@ def _version(libraries: tuple[LibraryVersion, ...], version: int, run: Path) -> 
         known = ", ".join(str(number) for number in by_number) or "none"
         raise RunFolderError(f"{run} has no library version {version}; it has {known}")
     return by_number[version]
-
-
-def last_episodes(path: Path, count: int) -> Iterator[Episode]:
-    """The last ``count`` episodes of a log, oldest first; lines that are none are passed over."""
-    if not path.is_file():
-        return
-    with path.open("rb") as file:
-        lines = deque(file, maxlen=count)
-    for line in lines:
-        try:
-            entry = json.loads(line)
-            if isinstance(entry, dict):
-                yield episode_from_json(entry)
-        except (ValueError, LogError):
-            continue

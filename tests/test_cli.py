@@ -9,10 +9,14 @@ from pathlib import Path
 
 import pytest
 import skills_ref
+from creator_episodes import careless
 from run_folders import write_run
 from typer.testing import CliRunner
 
 from reskill_agents.cli import app
+from reskill_agents.episode_logs import episode_to_json
+from reskill_agents.errors import ConfigError
+from reskill_agents.packs import read_pack
 
 
 @pytest.fixture(scope="module")
@@ -91,8 +95,42 @@ def test_a_wrong_folder_is_one_line_and_status_2(tmp_path: Path) -> None:
     assert result.stdout == ""
 
 
+def test_create_writes_an_untested_library_from_logs_and_grade_uses_its_assertions(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    lines = [json.dumps(episode_to_json(episode)) for episode in careless(240)]
+    log.write_text("\n".join([*lines, '{"turns": 7}', "torn"]))
+    status, output = reskill("create", "--log", log, "--out", tmp_path / "out")
+    assert status == 0
+    assert "proposed: add " in output
+    assert f"passed over: {log}, line 241" in output
+    assert reskill("validate", tmp_path / "out" / "library")[0] == 0
+    pack = read_pack(tmp_path / "out" / "library")
+    assert pack.library.skills
+    assert all(line.evidence["tested"] is False for line in pack.lineage.values())
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["author"] == "offline"
+    assertions = tmp_path / "out" / "assertions.json"
+    status, output = reskill("grade", "--log", log, "--assertions", assertions)
+    assert status == 0
+    assert "240 episodes" in output
+    status, output = reskill("grade", "--log", log, "--assertions", assertions, "--json")
+    graded = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+    assert len(graded) == 240
+    assert {one["passed"] for entry in graded for one in entry["expectations"]} <= {
+        "passed",
+        "failed",
+        "not_applicable",
+    }
+
+
+def test_create_says_who_may_write(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    log.write_text("")
+    with pytest.raises(ConfigError, match=r"must be 'offline' or 'openai:MODEL"):
+        reskill("create", "--log", log, "--out", tmp_path / "out", "--creator", "claude")
+
+
 def test_help_lists_what_there_is() -> None:
     status, output = reskill("--help")
     assert status == 0
-    for command in ("validate", "show", "export", "report", "summary", "trials"):
+    for command in ("validate", "show", "export", "report", "summary", "trials", "create", "grade"):
         assert command in output
