@@ -72,5 +72,14 @@ def test_the_final_bar_spends_what_is_left() -> None:
     assert late > early
 
 
+@pytest.mark.parametrize("per_step", [300.0, 5000.0])
+def test_one_huge_look_is_neither_too_easy_nor_too_hard(per_step: float) -> None:
+    triangle = Triangle()
+    bar = next(
+        score / sqrt(per_step) for score in range(10**4) if triangle.side(score, per_step, per_step, 1) == "upper"
+    )
+    assert 1.65 < bar < 2.35
+
+
 def test_no_information_is_never_an_acceptance() -> None:
     assert Triangle().side(0.0, 0.0, 0.0, 12) is Side.LOWER

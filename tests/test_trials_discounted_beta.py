@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import inf, lgamma
+from math import comb, inf, log
 from random import Random
 
 import pytest
@@ -81,12 +81,9 @@ def test_probability_of_the_greater_beta(one: tuple[float, float], other: tuple[
 
 
 def test_beta_binomial_likelihood_by_hand() -> None:
-    # Uniform prior: every count of successes has probability 1 / (n + 1), in both arms.
-    assert beta_binomial([step((3.0, 10), (2.0, 7))], 50.0) == pytest.approx(-(lgamma(12) - lgamma(11)) - _log(8))
-
-
-def _log(value: float) -> float:
-    return lgamma(value + 1) - lgamma(value)
+    # Uniform prior: every count of successes has probability 1 / (n + 1); the coefficients C(10, 3), C(7, 2) are left out.
+    expected = -log(11 * comb(10, 3)) - log(8 * comb(7, 2))
+    assert beta_binomial([step((3.0, 10), (2.0, 7))], 50.0) == pytest.approx(expected)
 
 
 def history_of(rates: list[list[float]]) -> TrialHistory:

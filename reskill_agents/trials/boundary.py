@@ -12,9 +12,9 @@ lines are drawn in by Siegmund's 0.583 sqrt(information of the last step) (the "
 error rate then hardly depends on how much information a step brings.
 
 A trial may also run out of steps at a fraction ``t = I / I_max``. The error not yet spent is then spent at once:
-``S >= sqrt(I) (z_alpha + 0.9 max(0, t - 0.2)^2)`` is accepted. This curve was fitted to the exact recursion of the
-density (no simulation) for 2 to 12 looks and t from 0.2 to 1, where the total error stays between 0.040 and 0.047; a
-test repeats the recursion.
+``S >= sqrt(I) (z_alpha + 0.9 max(0, t - 0.2)^2)`` is accepted (t at most 1). This curve was fitted to the exact
+recursion of the density (no simulation) for 2 to 12 looks and t from 0.2 to 1, where the total error stays between
+0.040 and 0.047; a test repeats the recursion.
 """
 
 from __future__ import annotations
@@ -73,8 +73,11 @@ class Triangle:
         return -self.intercept + 3.0 * self.slope * information + _SIEGMUND * sqrt(last)
 
     def final(self, information: float) -> float:
-        """The score that is accepted at the last look, when the steps run out before the information."""
-        late = max(0.0, information / self.max_information - 0.2)
+        """The score that is accepted at the last look, when the steps run out before the information.
+
+        Also the most that is asked for when a single look (a large live window) overshoots the maximum.
+        """
+        late = min(max(0.0, information / self.max_information - 0.2), 0.8)
         return sqrt(information) * (Z_ALPHA + 0.9 * late * late)
 
     def exhausted(self, information: float, steps: int) -> bool:

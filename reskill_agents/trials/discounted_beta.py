@@ -117,14 +117,16 @@ def discount(memory: float, count: float) -> float:
 
 
 def beta_binomial(steps: Sequence[StepEvidence], memory: float) -> float:
-    """Log-likelihood of each step's successes given the discounted posterior before it, summed over both arms."""
+    """Log-likelihood of each step's successes given the discounted posterior before it, summed over both arms.
+
+    Without the binomial coefficients, which do not depend on ``memory``.
+    """
     total = 0.0
     for arm in (0, 1):
         alpha = beta = 1.0
         for step in steps:
             count, wins = step.counts[arm], step.totals[arm]
             losses = max(count - wins, 0.0)
-            total += lgamma(count + 1.0) - lgamma(wins + 1.0) - lgamma(losses + 1.0)
             total += lgamma(alpha + beta) - lgamma(alpha) - lgamma(beta)
             total += lgamma(alpha + wins) + lgamma(beta + losses) - lgamma(alpha + beta + count)
             keep = discount(memory, count)

@@ -1,4 +1,9 @@
-"""Every trial as facts: frozen records that become the lines of ``trials.jsonl``."""
+"""Every trial as facts: frozen records that become the lines of ``trials.jsonl``.
+
+``VersionTrial.facts()`` lists them in order: one ``opened``, one ``step`` per recorded step, one ``verdict`` at
+the end. As JSON (``to_json_line``) each is an object with its fields, ``fact`` naming the kind; pairs become lists of
+[incumbent, candidate], enums their values, infinities ``null``.
+"""
 
 from __future__ import annotations
 
