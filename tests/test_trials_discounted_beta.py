@@ -81,7 +81,7 @@ def test_probability_of_the_greater_beta(one: tuple[float, float], other: tuple[
 
 
 def test_beta_binomial_likelihood_by_hand() -> None:
-    # Uniform prior: every count of successes has probability 1 / (n + 1); the coefficients C(10, 3), C(7, 2) are left out.
+    # Uniform prior: every count of successes has probability 1 / (n + 1); C(10, 3) and C(7, 2) are left out.
     expected = -log(11 * comb(10, 3)) - log(8 * comb(7, 2))
     assert beta_binomial([step((3.0, 10), (2.0, 7))], 50.0) == pytest.approx(expected)
 
