@@ -35,7 +35,8 @@ from reskill_agents.graphs.creator_state import (
     Recommendation,
     TaskSample,
 )
-from reskill_agents.graphs.offline_author import OfflineAuthor, induced_assertions
+from reskill_agents.graphs.offline_author import OfflineAuthor
+from reskill_agents.induction import induced_assertions
 from reskill_agents.library import Operation, OperationKind
 from reskill_agents.linter import lint_text
 from reskill_agents.skill import Skill
@@ -88,7 +89,7 @@ class ModelAuthor:
             DiagnosisAnswer,
             check=lambda given: _unfit(work, *given.problems, *(new.text for new in given.add_assertions)),
         )
-        known = {assertion.id: assertion for assertion in (*induced_assertions(work), *work.assertions)}
+        known = {assertion.id: assertion for assertion in (*induced_assertions(work.induction), *work.assertions)}
         added = [Assertion(new.check, new.text) for new in answer.add_assertions]
         kept = [assertion for name, assertion in known.items() if name not in answer.drop_assertions]
         revised = {assertion.id: assertion for assertion in (*added, *kept)}

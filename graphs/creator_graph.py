@@ -14,7 +14,6 @@ from langgraph.runtime import Runtime
 from langgraph.types import RetryPolicy, Send
 
 from reskill_agents.assertions import Assertion, GradeResult, grade
-from reskill_agents.assertions.checks import FollowsDirective
 from reskill_agents.episodes import graded_outcome
 from reskill_agents.errors import CreatorError, ProposalError, SkillError
 from reskill_agents.graphs.creator_sampling import sample_tasks
@@ -29,7 +28,9 @@ from reskill_agents.graphs.creator_state import (
     Recommendation,
 )
 from reskill_agents.graphs.creator_verify import verified
-from reskill_agents.graphs.offline_author import ROOM, OfflineAuthor, induced_assertions
+from reskill_agents.graphs.offline_author import ROOM, OfflineAuthor
+from reskill_agents.induction import induced_assertions
+from reskill_agents.induction_advice import advice_check
 from reskill_agents.library import Operation, OperationKind, Proposal
 
 _log = logging.getLogger(__name__)
@@ -110,9 +111,9 @@ async def _analyse(state: CreatorState, runtime: Runtime[CreationWork]) -> Creat
 async def _grade(state: CreatorState, runtime: Runtime[CreationWork]) -> CreatorState:
     """Grade all episodes by the live and the induced assertions; pass rates are split by outcome."""
     work = runtime.context
-    known = {assertion.id: assertion for assertion in (*induced_assertions(work), *work.assertions)}
+    known = {assertion.id: assertion for assertion in (*induced_assertions(work.induction), *work.assertions)}
     asserted = list(known.values())
-    owners: dict[object, str] = {live.directive: name for name, live in work.live.items()}
+    owners = {advice_check(live.advice, work.induction.opening): name for name, live in work.live.items()}
     outcomes = [graded_outcome(episode) or 0.0 for episode in work.scored]
     middle = sum(outcomes) / len(outcomes)
     graded = grade(work.scored, asserted)
@@ -126,12 +127,8 @@ async def _grade(state: CreatorState, runtime: Runtime[CreationWork]) -> Creator
                 passed = result is GradeResult.PASSED
                 sides[outcome > middle].append(passed)
                 named[passed].append(entry.episode_id)
-        findings.append(_finding(assertion, sides, named, owners.get(_directive(assertion), "")))
+        findings.append(_finding(assertion, sides, named, owners.get(assertion.check, "")))
     return {"checks": tuple(findings)}
-
-
-def _directive(assertion: Assertion) -> object:
-    return assertion.check.directive if isinstance(assertion.check, FollowsDirective) else None
 
 
 def _finding(

@@ -11,10 +11,9 @@ from functools import cached_property
 from typing import Annotated, Protocol, TypedDict, runtime_checkable
 
 from reskill_agents.assertions import Assertion
-from reskill_agents.directives import Directive, body_for
 from reskill_agents.episodes import Episode
-from reskill_agents.induction import InducedDirective, Induction, InductionConfig, induce
-from reskill_agents.induction_candidates import enumerate_directives
+from reskill_agents.induction import Induced, Induction, InductionConfig, induce
+from reskill_agents.induction_advice import Advice, advice_body
 from reskill_agents.library import DEFAULT_CAPACITY, Operation, OperationKind, Proposal, SkillLibrary
 from reskill_agents.linter import LogWords
 from reskill_agents.skill import MAX_AUTHORED_CHARACTERS, Skill
@@ -134,7 +133,7 @@ class Recommendation:
     Args:
         kind: add, modify or delete.
         target: the live skill it concerns; empty for an addition.
-        directive: the advice in the closed grammar, if it can be said in it.
+        advice: the advice in the offline author's closed templates, if it can be said in them.
         trigger: when it should arrive, if known.
         idea: the advice in words (what a model author writes from).
         reason: why.
@@ -143,7 +142,7 @@ class Recommendation:
 
     kind: OperationKind
     target: str = ""
-    directive: Directive | None = None
+    advice: Advice | None = None
     trigger: Trigger | None = None
     idea: str = ""
     reason: str = ""
@@ -198,28 +197,27 @@ class CreationWork:
         return induce(self.episodes, rng=self.rng("induction"), config=self.config.induction)
 
     @cached_property
-    def grammar(self) -> dict[str, Directive]:
-        """Skill bodies of the closed grammar over this vocabulary, and the directive each gives."""
-        return {body_for(directive): directive for directive in enumerate_directives(self.induction.vocabulary)}
+    def grammar(self) -> dict[str, Advice]:
+        """Skill bodies of the closed templates over this log's vocabulary, and the advice each gives."""
+        return {advice_body(advice): advice for advice in self.induction.sayable()}
 
     @cached_property
-    def confirmed_doses(self) -> dict[str, dict[Directive, float]]:
-        """Per episode id, how well it kept each confirmed directive (0..1; NaN: it did not apply)."""
-        table = self.induction.table
-        columns = {found.directive: table.dose(found.directive).tolist() for found in self.induction.confirmed}
+    def confirmed_doses(self) -> dict[str, dict[Advice, float]]:
+        """Per episode id, how well it kept each confirmed advice (0..1; NaN: it did not apply)."""
+        columns = {found.advice: self.induction.doses(found.advice).tolist() for found in self.induction.confirmed}
         return {
-            episode.episode_id: {directive: doses[number] for directive, doses in columns.items()}
+            episode.episode_id: {advice: doses[number] for advice, doses in columns.items()}
             for number, episode in enumerate(self.scored)
         }
 
-    def directive_of(self, skill: Skill) -> Directive | None:
-        """The directive a skill gives, if it was written in the closed grammar."""
+    def advice_of(self, skill: Skill) -> Advice | None:
+        """The advice a skill gives, if it was written with the closed templates."""
         return self.grammar.get(skill.body)
 
     @cached_property
-    def live(self) -> dict[str, InducedDirective]:
-        """Figures of the library's skills that were written in the closed grammar, by name."""
-        found = {skill.name: self.directive_of(skill) for skill in self.library}
+    def live(self) -> dict[str, Induced]:
+        """Figures of the library's skills that were written with the closed templates, by name."""
+        found = {skill.name: self.advice_of(skill) for skill in self.library}
         return {name: self.induction.measure(d) for name, d in found.items() if d is not None}
 
     @cached_property

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Iterable, Sequence
 
-from reskill_agents.assertions import Assertion
-from reskill_agents.assertions.checks import FollowsDirective
-from reskill_agents.directives import Directive, body_for, sentence, when_phrase
 from reskill_agents.errors import CreatorError
 from reskill_agents.graphs.creator_memory import VerdictMemory, trigger_key
 from reskill_agents.graphs.creator_state import (
@@ -19,8 +15,15 @@ from reskill_agents.graphs.creator_state import (
     Recommendation,
     TaskSample,
 )
-from reskill_agents.induction import InducedDirective
-from reskill_agents.induction_candidates import contradict
+from reskill_agents.induction import Induced, induced_assertions
+from reskill_agents.induction_advice import (
+    Advice,
+    advice_body,
+    advice_sentence,
+    advice_slug,
+    advice_when,
+    advices_contradict,
+)
 from reskill_agents.library import Operation, OperationKind
 from reskill_agents.skill import MAX_NAME, Skill
 from reskill_agents.trigger import Trigger, TriggerKind
@@ -48,10 +51,10 @@ class OfflineAuthor:
         doses = work.confirmed_doses
         text, kept, broken = [], list[str](), list[str]()
         for found in work.induction.confirmed:
-            good = [doses[name][found.directive] for name in sample.good]
-            poor = [doses[name][found.directive] for name in sample.poor]
+            good = [doses[name][found.advice] for name in sample.good]
+            poor = [doses[name][found.advice] for name in sample.poor]
             if any(dose == 1 for dose in good) and any(dose < 1 for dose in poor):
-                text.append(sentence(found.directive))
+                text.append(advice_sentence(found.advice))
                 kept += [name for name, dose in zip(sample.good, good, strict=True) if dose == 1]
                 broken += [name for name, dose in zip(sample.poor, poor, strict=True) if dose < 1]
         if not text:
@@ -68,7 +71,7 @@ class OfflineAuthor:
             + (f" (skill {check.skill})." if check.skill else ".")
             for check in by_gap
         )
-        known = {assertion.id: assertion for assertion in (*induced_assertions(work), *work.assertions)}
+        known = {assertion.id: assertion for assertion in (*induced_assertions(work.induction), *work.assertions)}
         return Diagnosis(problems, tuple(known.values())[: work.config.max_assertions])
 
     async def recommend(
@@ -104,38 +107,36 @@ class OfflineAuthor:
             raise CreatorError(f"a closed template cannot be reworded: {'; '.join(problems)}")
         return self._operation(work, recommendation)
 
-    def _open(self, work: CreationWork, memory: VerdictMemory, found: InducedDirective) -> bool:
+    def _open(self, work: CreationWork, memory: VerdictMemory, found: Induced) -> bool:
         """Not live, not barred on old evidence."""
-        body = body_for(found.directive)
+        body = advice_body(found.advice)
         if any(skill.body == body for skill in work.library):
             return False
         if not memory.barred(body):
             return True
-        fresh = work.induction.measure(found.directive, after_step=memory.last_step(body))
+        fresh = work.induction.measure(found.advice, after_step=memory.last_step(body))
         return fresh.z >= FRESH_Z and fresh.support >= work.config.induction.min_tasks
 
-    def _bundles(
-        self, work: CreationWork, confirmed: Sequence[InducedDirective]
-    ) -> Iterable[tuple[InducedDirective, ...]]:
+    def _bundles(self, work: CreationWork, confirmed: Sequence[Induced]) -> Iterable[tuple[Induced, ...]]:
         """Compatible bundles, the most promising in sum first: one right skill alone is hard to see in a trial."""
         head = confirmed[: work.config.max_operations + 3]
         bundles = [
             bundle
             for size in range(1, work.config.max_operations + 1)
             for bundle in itertools.combinations(head, size)
-            if not any(contradict(a.directive, b.directive) for a, b in itertools.combinations(bundle, 2))
+            if not any(advices_contradict(a.advice, b.advice) for a, b in itertools.combinations(bundle, 2))
         ]
         return sorted(bundles, key=lambda bundle: -sum(max(found.promise, 0.0) for found in bundle))
 
-    def _plan(self, work: CreationWork, bundle: Sequence[InducedDirective]) -> tuple[Recommendation, ...]:
+    def _plan(self, work: CreationWork, bundle: Sequence[Induced]) -> tuple[Recommendation, ...]:
         """Additions, and deletions of live skills they replace; empty when it does not fit."""
         removed: dict[str, str] = {}
         for found in bundle:
             for name, live in work.live.items():
-                if contradict(found.directive, live.directive):
+                if advices_contradict(found.advice, live.advice):
                     if live.effect >= found.effect:
                         return ()
-                    removed[name] = f"{ROOM}it contradicts: {sentence(found.directive)}"
+                    removed[name] = f"{ROOM}it contradicts: {advice_sentence(found.advice)}"
         over = len(work.library) + len(bundle) - len(removed) - work.config.capacity
         weakest = sorted((name for name in work.live if name not in removed), key=lambda name: work.live[name].effect)
         for name in weakest[: max(over, 0)]:
@@ -149,14 +150,14 @@ class OfflineAuthor:
         ]
         return (*deletions, *(self._addition(work, found) for found in bundle))
 
-    def _addition(self, work: CreationWork, found: InducedDirective) -> Recommendation:
-        fit = work.induction.trigger_for(found.directive)
+    def _addition(self, work: CreationWork, found: Induced) -> Recommendation:
+        fit = work.induction.trigger_for(found.advice)
         kind = "confirmed" if found.confirmed else "exploration: not confirmed, to be settled by a trial"
         return Recommendation(
             OperationKind.ADD,
-            directive=found.directive,
+            advice=found.advice,
             trigger=fit.trigger,
-            idea=sentence(found.directive),
+            idea=advice_sentence(found.advice),
             reason=kind,
             evidence=(
                 found.evidence,
@@ -183,11 +184,11 @@ class OfflineAuthor:
             fired = sum(skill.name in episode.fired for episode in carried) / len(carried)
             if live is None or (fired >= 0.05 and not (live.kept < _UNFOLLOWED and live.effect > live.error)):
                 continue
-            for trigger in (work.induction.trigger_for(live.directive).trigger, Trigger(TriggerKind.GENERAL)):
+            for trigger in (work.induction.trigger_for(live.advice).trigger, Trigger(TriggerKind.GENERAL)):
                 modify = Recommendation(
                     OperationKind.MODIFY,
                     skill.name,
-                    directive=live.directive,
+                    advice=live.advice,
                     trigger=trigger,
                     reason=f"fired in {fired:.0%} of episodes, kept on {live.kept:.0%} of the turns it concerns",
                     evidence=(live.evidence,),
@@ -201,42 +202,20 @@ class OfflineAuthor:
     def _operation(self, work: CreationWork, recommendation: Recommendation) -> Operation:
         if recommendation.kind is OperationKind.DELETE:
             return Operation.delete(recommendation.target)
-        if recommendation.directive is None:
+        if recommendation.advice is None:
             raise CreatorError("the offline author writes only the closed grammar")
         if recommendation.kind is OperationKind.MODIFY:
             return Operation.modify(recommendation.target, trigger=recommendation.trigger)
         names = [skill.name for skill in work.library]
-        return Operation.add(skill_for(recommendation.directive, recommendation.trigger or Trigger(), taken=names))
+        return Operation.add(skill_for(recommendation.advice, recommendation.trigger or Trigger(), taken=names))
 
 
-def induced_assertions(work: CreationWork) -> tuple[Assertion, ...]:
-    """The confirmed directives as assertions with their statistics, best first."""
-    kinds = tuple(target.kind for target in work.induction.vocabulary.kinds)
-    return tuple(
-        Assertion(FollowsDirective(found.directive, kinds), statistics=work.induction.statistics(found))
-        for found in work.induction.confirmed
-    )
-
-
-def skill_for(directive: Directive, trigger: Trigger, *, taken: Iterable[str] = ()) -> Skill:
-    """The skill that gives ``directive``, in the grammar's wording, under a name not in ``taken``."""
-    when, advice = when_phrase(directive), sentence(directive)
-    advice = advice.removeprefix(f"When {when}, ")
-    description = f"Use when {when}: {advice[0].lower()}{advice[1:]}".replace("<", "").replace(">", "")
-    used, base = set(taken), _slug(directive)
+def skill_for(advice: Advice, trigger: Trigger, *, taken: Iterable[str] = ()) -> Skill:
+    """The skill that gives ``advice``, in the closed templates' wording, under a name not in ``taken``."""
+    when, said = advice_when(advice), advice_sentence(advice)
+    said = said.removeprefix(f"When {when}, ")
+    description = f"Use when {when}: {said[0].lower()}{said[1:]}".replace("<", "").replace(">", "")
+    used, base = set(taken), advice_slug(advice)
     numbered = (f"{base[: MAX_NAME - 4]}-{number}" for number in itertools.count(2))
     name = base if base not in used else next(name for name in numbered if name not in used)
-    return Skill(name, description, body_for(directive), trigger)
-
-
-def _slug(directive: Directive) -> str:
-    """``before-ship-take-named-tag``: form, target, and what the form needs."""
-    parts = [directive.form.value, directive.target.text or directive.target.kind]
-    if directive.other is not None:
-        parts += ["take", "named" if directive.other.named else "", directive.other.text or directive.other.kind]
-    if directive.criterion is not None:
-        parts.append(directive.criterion.value)
-    if directive.mark:
-        parts += ["marked", directive.mark]
-    slug = "-".join(re.findall(r"[a-z0-9]+", " ".join(parts).lower()))
-    return slug[:MAX_NAME].strip("-")
+    return Skill(name, description, advice_body(advice), trigger)

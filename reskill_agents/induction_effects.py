@@ -47,17 +47,23 @@ class Effects:
 
 
 def estimate(
-    doses: Floats, outcome: Floats, strata: Ints, tasks: Ints, *, within_share: float = WITHIN_SHARE
+    doses: Floats,
+    outcome: Floats,
+    strata: Ints,
+    tasks: Ints,
+    wider: Ints | None = None,
+    *,
+    within_share: float = WITHIN_SHARE,
 ) -> Effects:
     """Effects of each column of ``doses`` (E, D) on ``outcome`` (E,), centred within ``strata`` (E,).
 
-    A column with less than ``within_share`` of its variation inside strata is centred on its overall mean instead (0:
-    no column is).
+    A column with less than ``within_share`` of its variation inside strata is centred within the ``wider`` ones instead
+    (default: all rows). 0: no column is.
     """
     applies = ~np.isnan(doses)
     x = np.where(applies, doses, 0.0)
     y = np.where(applies, outcome[:, None], 0.0)
-    overall_x, overall_y = _centre(x, applies, None), _centre(y, applies, None)
+    overall_x, overall_y = _centre(x, applies, wider), _centre(y, applies, wider)
     within_x, within_y = _centre(x, applies, strata), _centre(y, applies, strata)
     total, inside = (overall_x**2).sum(0), (within_x**2).sum(0)
     within = inside >= within_share * total
@@ -146,11 +152,13 @@ def scrutinise(
     outcome: Floats,
     strata: Ints,
     tasks: Ints,
+    wider: Ints | None = None,
     *,
     rng: random.Random,
     rate: float = 0.1,
     screen: float = 0.2,
     min_support: int = 5,
+    within_share: float = WITHIN_SHARE,
 ) -> Scrutiny:
     """Find effects on one half of the tasks and confirm them on the other, both ways round.
 
@@ -159,7 +167,11 @@ def scrutinise(
     ways round). Columns with fewer than ``min_support`` tasks of support on either half are no candidates.
     """
     first = split_tasks(tasks, rng)
-    halves = [_part(doses, outcome, strata, tasks, part) for part in (first, ~first)]
+    wide = np.zeros(len(outcome), dtype=np.int64) if wider is None else wider
+    halves = [
+        estimate(doses[half], outcome[half], strata[half], tasks[half], wide[half], within_share=within_share)
+        for half in (first, ~first)
+    ]
     survived = np.zeros(doses.shape[1], dtype=bool)
     held_out = np.full(doses.shape[1], np.nan)
     for finding, confirming in (halves, halves[::-1]):
@@ -172,21 +184,18 @@ def scrutinise(
         survived[confirmed] = True
         fresh = candidates[np.isnan(held_out[candidates])]
         held_out[fresh] = confirming.slope[fresh]
-    return Scrutiny(survived, estimate(doses, outcome, strata, tasks), held_out)
+    whole = estimate(doses, outcome, strata, tasks, wide, within_share=within_share)
+    return Scrutiny(survived, whole, held_out)
 
 
-def _part(doses: Floats, outcome: Floats, strata: Ints, tasks: Ints, rows: Bools) -> Effects:
-    return estimate(doses[rows], outcome[rows], strata[rows], tasks[rows])
-
-
-def residualise(doses: Floats, outcome: Floats, strata: Ints, column: int, slope: float) -> Floats:
+def residualise(doses: Floats, outcome: Floats, strata: Ints, wider: Ints, column: int, slope: float) -> Floats:
     """(E,) ``outcome`` less what column ``column`` explains at ``slope``; episodes where it did not apply stay."""
     dose = doses[:, column]
     applies = ~np.isnan(dose)
     centred = _centre(np.where(applies, dose, 0.0)[:, None], applies[:, None], strata)[:, 0]
     alone = np.bincount(strata[applies], minlength=int(strata.max(initial=-1)) + 1)[strata] < 2
-    mean = float(dose[applies].mean()) if applies.any() else 0.0
-    shift = np.where(alone & applies, np.where(applies, dose, 0.0) - mean, centred)
+    wide = _centre(np.where(applies, dose, 0.0)[:, None], applies[:, None], wider)[:, 0]
+    shift = np.where(alone & applies, wide, centred)
     return outcome - slope * shift
 
 
@@ -195,14 +204,16 @@ def describe(
     outcome: Floats,
     *,
     strata: Ints,
+    wider: Ints,
     tasks: Ints,
     lengths: Ints,
     models: Ints,
     held_out: float = math.nan,
+    within_share: float = WITHIN_SHARE,
 ) -> AssertionStatistics:
     """What a log says about one check with ``dose`` (E,); see :class:`AssertionStatistics` for the figures."""
     column = dose[:, None]
-    effects = estimate(column, outcome, strata, tasks)
+    effects = estimate(column, outcome, strata, tasks, wider, within_share=within_share)
     applies = ~np.isnan(dose)
     good = outcome > float(outcome.mean()) if len(outcome) else applies
     slope, error = float(np.nan_to_num(effects.slope[0])), float(effects.error[0])

@@ -10,10 +10,12 @@ import pytest
 from creator_episodes import careless, episode
 
 from reskill_agents import TriggerKind
-from reskill_agents.directives import ActionClass, Criterion, Directive, Form, sentence
+from reskill_agents.directives import ActionClass, Criterion, Directive, Form
 from reskill_agents.environment import Choice
 from reskill_agents.induction import induce
+from reskill_agents.induction_advice import advice_sentence
 from reskill_agents.induction_candidates import contradict, enumerate_directives
+from reskill_agents.induction_choices import ChoiceInduction
 from reskill_agents.induction_effects import benjamini_hochberg, estimate, residualise
 from reskill_agents.induction_turns import tabulate
 from reskill_agents.vocabulary import ActionVocabulary
@@ -104,7 +106,7 @@ def test_an_effect_is_estimated_where_the_check_applies() -> None:
     alone = np.arange(5)
     effects = estimate(doses, outcome, alone, alone)
     assert effects.slope[0] == pytest.approx(0.5)  # (0.5 + 0.7) / 2 - (0.0 + 0.2) / 2
-    assert residualise(doses, outcome, alone, 0, 0.5)[2] == 1.0
+    assert residualise(doses, outcome, alone, np.zeros(5, dtype=int), 0, 0.5)[2] == 1.0
 
 
 def test_benjamini_hochberg_steps_up() -> None:
@@ -116,7 +118,7 @@ def test_benjamini_hochberg_steps_up() -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_planted_causes_come_first(seed: int) -> None:
     induction = induce(careless(640, seed=seed), rng=random.Random(seed))
-    found = [sentence(entry.directive) for entry in induction.confirmed]
+    found = [advice_sentence(entry.advice) for entry in induction.confirmed]
     wanted = {
         "When several crate choices are offered, take the one that shares the most words with the task.",
         "Do not take a crate marked `sealed`.",
@@ -140,7 +142,7 @@ def test_shuffled_outcomes_leave_nothing() -> None:
 
 def test_advice_to_end_the_episode_is_no_candidate() -> None:
     induction = induce(careless(320), rng=random.Random(0))
-    said = [sentence(entry.directive) for entry in (*induction.confirmed, *induction.doubtful)]
+    said = [advice_sentence(entry.advice) for entry in (*induction.confirmed, *induction.doubtful)]
     assert not [s for s in said if s.endswith(("take `ship`.", "Do not take `ship`.")) or s.startswith("Take `ship`")]
     assert any(s.startswith("Before `ship`") for s in said)
 
@@ -166,7 +168,8 @@ def test_no_word_of_a_single_task_becomes_vocabulary_or_pattern() -> None:
         for e in episodes
     ]
     induction = induce(poisoned, rng=random.Random(0))
-    patterns = [induction.trigger_for(d).trigger.pattern for d in enumerate_directives(induction.vocabulary)]
+    assert isinstance(induction, ChoiceInduction)
+    patterns = [induction.trigger_for(d).trigger.pattern for d in induction.sayable()]
     assert not [pattern for pattern in patterns if "IGNORE" in pattern]
 
 
