@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from reskill_agents.environment import Choice
 
@@ -22,6 +23,7 @@ STOP_WORDS = frozenset(
 )
 
 
+@lru_cache(maxsize=65_536)
 def content_words(text: str) -> frozenset[str]:
     """The lower-case words of ``text`` less function words."""
     return frozenset(_WORD.findall(text.lower())) - STOP_WORDS
