@@ -1,6 +1,7 @@
 """A LangGraph agent that plays an environment; triggered skills execute as prompt nodes.
 
-``observe -> skill (one for each fired skill) -> model -> act -> observe ...``
+``observe -> skill (one for each fired skill) -> model -> act -> observe ...``. Fused: ``observe -> model -> act -> model
+...``, where observing and the skills run inside the node that has the observation.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ class AgentConfig:
             scored as it stands.
         max_skill_tokens_turn: budget of skill text a turn.
         max_skill_tokens_episode: budget of skill text an episode.
-        fused: run the skill nodes inside the observing node: the same functions and events, fewer supersteps.
+        fused: run the skill nodes inside the node that has the observation: the same functions and events, fewer
+            supersteps.
         static_nodes: compile a node with its own name for every skill of one library (to look at in Studio).
 
     Raises:
@@ -132,7 +134,7 @@ def build_agent_graph(
     graph = StateGraph(AgentState, context_schema=Play)
     graph.add_node("observe", nodes.observe, destinations=("model", *(() if config.fused else names)))
     graph.add_node("model", nodes.model, destinations=("act", END))
-    graph.add_node("act", nodes.act, destinations=("observe", END))
+    graph.add_node("act", nodes.act, destinations=("model" if config.fused else "observe", END))
     graph.add_edge(START, "observe")
     for name in () if config.fused else names:
         graph.add_node(name, nodes.skill)
@@ -153,17 +155,22 @@ class _Nodes:
         )
 
     async def observe(self, state: AgentState, *, runtime: Runtime[Play]) -> Command[str]:
-        play, turn = runtime.context, state.get("turn", 0)
+        turn = state.get("turn", 0)
         if turn == 0:
-            play.reset()
-        fired = play.select(turn)
-        if not fired:
-            return Command(goto="model")
+            runtime.context.reset()
         if self.settings.fused:
-            config = get_config()
-            updates = [await run_skill(skill, config, runtime.stream_writer) for skill in fired]
-            return Command(goto="model", update={"skills": [skill for update in updates for skill in update["skills"]]})
-        return Command(goto=[Send(self._node(skill), SkillCall(skill=skill)) for skill in fired])
+            return Command(goto="model", update=await self._observe_fused(turn, runtime))
+        fired = runtime.context.select(turn)
+        sends = [Send(self._node(skill), SkillCall(skill=skill)) for skill in fired]
+        return Command(goto=sends or "model")
+
+    async def _observe_fused(self, turn: int, runtime: Runtime[Play]) -> AgentState:
+        fired = runtime.context.select(turn)
+        if not fired:
+            return AgentState(turn=turn)
+        config = get_config()
+        updates = [await run_skill(skill, config, runtime.stream_writer) for skill in fired]
+        return AgentState(turn=turn, skills=[skill for update in updates for skill in update["skills"]])
 
     async def skill(self, state: SkillCall, *, runtime: Runtime[Play]) -> SkillUpdate:
         return await run_skill(state["skill"], get_config(), runtime.stream_writer)
@@ -183,7 +190,11 @@ class _Nodes:
         play, turn, settings = runtime.context, state.get("turn", 0), self.settings
         call = _with_skill_tokens(play, turn)
         play.take(turn, text_of(state.get("messages", [])[-1]), call, settings.action_format, settings.max_turns)
-        return Command(goto="observe" if play.stop is None else END, update={"turn": turn + 1})
+        if play.stop is not None:
+            return Command(goto=END, update={"turn": turn + 1})
+        if settings.fused:
+            return Command(goto="model", update=await self._observe_fused(turn + 1, runtime))
+        return Command(goto="observe", update={"turn": turn + 1})
 
     async def _ask(self, messages: Sequence[BaseMessage], config: RunnableConfig) -> BaseMessage:
         """The policy's answer; through LangChain's callbacks only when somebody listens to them."""

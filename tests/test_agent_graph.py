@@ -150,7 +150,7 @@ async def test_a_skill_is_visible_by_name_in_update_run_name_and_tags(fused: boo
         async for event in player.graph.astream_events({}, context=context, version="v2"):
             if event["event"] == "on_chain_start" and event["name"].startswith("skill:"):
                 runs[event["name"]] = event["tags"]
-            if event["event"] == "on_chain_stream" and event["name"] in ("observe", "skill"):
+            if event["event"] == "on_chain_stream" and event["name"] in ("observe", "act", "skill"):
                 update = event["data"]["chunk"]
                 updates.append(update.update if isinstance(update, Command) else update)
     assert list(runs) == ["skill:be-quick", "skill:start-here", "skill:closed", "skill:after-blue"]

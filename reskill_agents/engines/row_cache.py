@@ -136,16 +136,17 @@ class Step:
         """(batch, heads, width, dim) -> (1, tokens, heads, dim)."""
         return padded.transpose(1, 2)[self.queries, self.columns][None]
 
-    def mask(self, window: int | None) -> Tensor:
-        """(batch, 1, width, used), true where a query may look: at its own position and before, within the window."""
+    def mask(self, window: int | None, dtype: torch.dtype) -> Tensor:
+        """(batch, 1, width, used): 0 where a query may look (its own slot and before, within the window), else -inf."""
         if window not in self._masks:
             position = torch.zeros(self.batch, self.width, dtype=torch.long, device=self.positions.device)
             position[self.queries, self.columns] = self.positions
             slot = torch.arange(self.used, device=position.device)
-            mask = slot <= position[:, :, None]
+            hidden = slot > position[:, :, None]
             if window is not None:
-                mask &= slot > position[:, :, None] - window
-            self._masks[window] = mask[:, None]
+                hidden |= slot <= position[:, :, None] - window
+            additive = torch.zeros(hidden.shape, dtype=dtype, device=position.device)
+            self._masks[window] = additive.masked_fill_(hidden, float("-inf"))[:, None]
         return self._masks[window]
 
 
@@ -169,7 +170,7 @@ def row_attention(
         step.unpack(query),
         key,
         value,
-        attn_mask=step.mask(sliding_window),
+        attn_mask=step.mask(sliding_window, query.dtype),
         scale=scaling,
         enable_gqa=query.shape[1] != key.shape[1],
     )
