@@ -57,7 +57,7 @@ def test_1_sampled_and_rescored_log_probs_agree(policy: Path, tmp_path: Path, te
     world = ToyWorld()
 
     async def gaps() -> list[float]:
-        engine = open_engine(config, policy)
+        engine = await open_engine(config, policy)
         updater = PolicyUpdater(policy, UpdateConfig(lr=1e-2), temperature=temperature, steps=2, work_dir=tmp_path)
         agent = agent_for(
             config, chat_model(config, engine, policy), system_prompt=world.system_prompt(), max_turns=6,
@@ -207,7 +207,9 @@ def test_5_evaluation_tasks_reach_neither_creator_nor_trial_and_evaluation_has_o
 
 @pytest.mark.usefixtures("skills_help")
 def test_7_a_library_comes_into_force_by_a_verdict_only(policy: Path, tmp_path: Path) -> None:
-    config = small_config(steps=14, rollout={"groups": 6, "group_size": 8, "max_tokens": 1}, trial={"max_steps": 8})
+    config = small_config(
+        steps=8, rollout={"groups": 4, "group_size": 8, "max_tokens": 1}, trial={"max_steps": 8, "effect": 1.0}
+    )
     result = go(config, policy, tmp_path)
     events = lines(tmp_path, "trials.jsonl")
     accepted = {e["trial"] for e in events if e["event"] == "verdict" and e["verdict"]["outcome"] == "accepted"}  # type: ignore[index]

@@ -53,7 +53,7 @@ def test_a_crash_after_every_step_changes_nothing(policy: Path, unbroken: Path, 
     assert_equal_runs(unbroken, tmp_path)
 
 
-@pytest.mark.parametrize("method", ["static", "decoupled", "reskill-paper"])
+@pytest.mark.parametrize("method", ["decoupled", "reskill-paper"])
 def test_other_methods_resume_too(policy: Path, tmp_path: Path, method: str) -> None:
     settings = config(method=method, creator={"warm_up": 4, "join_after": 2, "decoupled_every": 2})
     go(settings, policy, tmp_path / "whole")

@@ -164,6 +164,7 @@ class RunConfig(_Strict):
     threads: PositiveInt = _setting(1, "CPU threads of torch (never left to chance).")
     reproducible: bool = _setting(True, "Bit-equal metrics after a resume: batches by turn with a barrier.")
     aa: bool = _setting(False, "A/A trials: candidate = incumbent, to measure false acceptance.")
+    device: Literal["cpu", "cuda"] = _setting("cpu", "Where the update runs, and the transformers engine.")
     engine: EngineName = _setting(EngineName.TRANSFORMERS, "What samples.")
     engine_url: str = _setting("", "Base URL of the vLLM server; only with engine vllm.")
     model: str = _setting("standin", "The policy's name or path, for the record.")

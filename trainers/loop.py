@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
+from reskill_agents.engine import PolicyEngine
 from reskill_agents.environment import Split, Task, World
-from reskill_agents.episode_logs import episode_to_json
 from reskill_agents.errors import ConfigError, RunFolderError
 from reskill_agents.graphs.creator_state import Author
 from reskill_agents.library import SkillLibrary
 from reskill_agents.packs import Lineage
 from reskill_agents.trainers.advantages import GroupRewards
 from reskill_agents.trainers.checkpoint import latest_checkpoint, write_checkpoint
+from reskill_agents.trainers.clock import Clock
 from reskill_agents.trainers.config import EngineName, RunConfig
+from reskill_agents.trainers.episode_log import log_episodes
 from reskill_agents.trainers.final import Examination
 from reskill_agents.trainers.groups import Collector, PlayedGroup, TaskCursor
 from reskill_agents.trainers.journal import Journal
@@ -34,7 +34,7 @@ from reskill_agents.trainers.skills_state import restore_skills, skills_to_state
 from reskill_agents.trainers.update import PolicyUpdater, UpdateReport
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 
 @dataclass(frozen=True)
@@ -85,34 +85,18 @@ async def run(
     """
     torch.set_num_threads(config.threads)
     with RunFolder(run_dir, config, resume=resume) as folder:
-        trainer = _Trainer(config, world, policy_path, folder, listener or Silent(), author)
+        listener = listener or Silent()
+        listener.phase(Phase.LOADING, str(policy_path))
+        engine = await open_engine(config, policy_path)
         try:
-            return await trainer.run(resume)
+            return await _Trainer(config, world, policy_path, folder, engine, listener, author).run(resume)
         finally:
-            await trainer.engine.aclose()
+            await engine.aclose()
 
 
 async def train(world: World, config: RunConfig, *, policy: Path, run_dir: Path, resume: bool = False) -> RunResult:
     """Train a policy and its skills on a world: :func:`run` under its public name."""
     return await run(config, world, policy_path=policy, run_dir=run_dir, resume=resume)
-
-
-@dataclass
-class _Clock:
-    """Seconds by phase of one step."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-    _started: float = field(default_factory=time.perf_counter)
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        started = time.perf_counter()
-        yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
-
-    def total(self) -> dict[str, float]:
-        self.seconds["total"] = time.perf_counter() - self._started
-        return {name: round(seconds, 6) for name, seconds in self.seconds.items()}
 
 
 class _Trainer:
@@ -122,10 +106,10 @@ class _Trainer:
         world: World,
         policy_path: Path,
         folder: RunFolder,
+        engine: PolicyEngine,
         listener: ProgressListener,
         author: Author | None,
     ) -> None:
-        listener.phase(Phase.LOADING, str(policy_path))
         self.config, self.world, self.folder, self.listener = config, world, folder, listener
         self.reward = episode_function(config.train_reward)
         self.outcome = episode_function(config.trial_outcome)
@@ -139,12 +123,12 @@ class _Trainer:
             steps=config.steps,
             work_dir=folder.path,
             seed=config.seed,
+            use_cpu=config.device == "cpu",
             max_logprob_gap=config.update.max_logprob_gap,
         )
-        self.engine = open_engine(config, policy_path)
-        model = chat_model(config, self.engine, policy_path)
-        through = folder.path / "serving" if config.engine is EngineName.VLLM else None
-        self.publisher = Publisher(self.engine, self.updater, through)
+        model = chat_model(config, engine, policy_path)
+        through = folder.path.resolve() / "serving" if config.engine is EngineName.VLLM else None
+        self.publisher = Publisher(engine, self.updater, through)
         system, turns = world.system_prompt(), world.max_turns
         agent = agent_for(config, model, system_prompt=system, max_turns=turns, temperature=config.rollout.temperature)
         self.collector = Collector(agent, world, config.seed)
@@ -158,6 +142,7 @@ class _Trainer:
         self.folder.write_json("world.json", self.world.describe())
         start = await self._restore() if resume else 0
         if start == 0:
+            await self.publisher.publish(0)
             self.folder.cut_logs({})
             self.skills.journal.library(0, 0, self.skills.active, {})
             await self.examination.before()
@@ -182,7 +167,7 @@ class _Trainer:
         return RunResult(self.skills.active, self.skills.lineage, results, done, checkpoint.policy, self.folder.path)
 
     async def _step(self, step: int) -> None:
-        clock = _Clock()
+        clock = Clock()
         with clock.phase("skills"):
             await self.skills.begin_step(step)
         clock.seconds["creator_wait_s"] = self.skills.waited_s
@@ -202,7 +187,7 @@ class _Trainer:
                 self.version += 1
                 await self.publisher.publish(self.version)
         with clock.phase("log"):
-            self._log_episodes(played)
+            log_episodes(self.folder, played, tokens=self.config.episode_log == "tokens")
         metrics = self._metrics(step, version, library, played, rows, silent, report, clock)
         self.folder.append(Log.METRICS, metrics)
         self.folder.flush()
@@ -238,7 +223,7 @@ class _Trainer:
         rows: Sequence[Row],
         silent: int,
         report: UpdateReport,
-        clock: _Clock,
+        clock: Clock,
     ) -> StepMetrics:
         episodes = [episode for one in played for episode in one.group.episodes]
         return StepMetrics(
@@ -262,24 +247,8 @@ class _Trainer:
             logprob_gap=report.logprob_gap,
             tokens=tokens_of(episodes),
             reservoir=len(self.skills.reservoir),
-            seconds=clock.total(),
+            seconds=clock.reading(),
         )
-
-    def _log_episodes(self, played: Sequence[PlayedGroup]) -> None:
-        for one in played:
-            for member, episode in one.pairs:
-                entry = episode_to_json(episode)
-                entry["role"] = member.role.value
-                entry["without"] = list(member.without)
-                if self.config.episode_log == "tokens":
-                    entry["calls"] = [
-                        [list(t.call.prompt_ids), list(t.call.sampled_ids), list(t.call.logprobs), t.call.version]
-                        for t in episode.turns
-                        if t.call is not None
-                    ]
-                else:
-                    entry["turns"] = _without_choices(entry["turns"])
-                self.folder.append(Log.EPISODES, entry)
 
     def _checkpoint(self, done: int) -> None:
         state = {
@@ -321,9 +290,3 @@ def split_tasks(tasks: Sequence[Task], config: RunConfig, held_out: bool) -> tup
         raise ConfigError("the world has no train tasks")
     count = min(config.creator.holdout_tasks, len(tasks) // 4) if held_out else 0
     return list(tasks[: len(tasks) - count]), list(tasks[len(tasks) - count :])
-
-
-def _without_choices(turns: object) -> object:
-    if not isinstance(turns, list):
-        return turns
-    return [{name: value for name, value in turn.items() if name != "choices"} for turn in turns]

@@ -8,7 +8,12 @@ from reskill_agents.graphs.creator_state import TriggerGate
 from reskill_agents.methods import Method
 from reskill_agents.trainers.advantages import Advantage, group_normalised_whitened, leave_one_out
 from reskill_agents.trainers.config import RunConfig
-from reskill_agents.trials import TrialMethodName
+from reskill_agents.trainers.progress import TrialPurpose
+from reskill_agents.trials import TrialHistory, TrialMethodName
+from reskill_agents.trials.boundary import Triangle
+from reskill_agents.trials.method import TrialMethod
+from reskill_agents.trials.method_names import method_for
+from reskill_agents.trials.removal import WORTH, RemovalMethod
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,3 +61,11 @@ def traits_of(config: RunConfig) -> MethodTraits:
             return MethodTraits(creates=True, tried=False, rule=rule, once=True)
         case Method.DECOUPLED:
             return MethodTraits(creates=True, tried=False, rule=rule, validation_rounds=True)
+
+
+def trial_method(config: RunConfig, purpose: TrialPurpose, history: TrialHistory) -> TrialMethod:
+    """How a trial of that purpose weighs its evidence, with what the finished trials taught."""
+    if purpose is TrialPurpose.PRUNING:
+        return RemovalMethod(Triangle(effect=WORTH, max_steps=config.trial.max_steps))
+    boundary = Triangle(effect=config.trial.effect, max_steps=config.trial.max_steps)
+    return method_for(traits_of(config).rule, history, boundary=boundary)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 
 from transformers import AutoTokenizer
@@ -19,22 +18,22 @@ from reskill_agents.trainers.config import EngineName, RunConfig
 from reskill_agents.trainers.update import PolicyUpdater
 
 
-def open_engine(config: RunConfig, policy_path: Path) -> PolicyEngine:
-    """The engine that the config names, holding the weights of ``policy_path``.
+async def open_engine(config: RunConfig, policy_path: Path) -> PolicyEngine:
+    """The engine that the config names. A server may hold other weights until the first publish.
 
     Raises:
         ConfigError: the engine's module is not installed.
+        EngineError: the server can't be reached.
     """
     if config.engine is EngineName.TRANSFORMERS:
         from reskill_agents.engines.transformers import TransformersEngine
 
-        return TransformersEngine(policy_path, threads=config.threads, seed=config.seed)
+        return TransformersEngine(policy_path, threads=config.threads, device=config.device, seed=config.seed)
     try:
-        module = import_module("reskill_agents.engines.vllm")
+        from reskill_agents.engines.vllm_http import VLLMEngine
     except ImportError as error:
         raise ConfigError(f"engine vllm cannot be loaded ({error}); install reskill-agents[vllm]") from error
-    engine: PolicyEngine = module.VllmEngine(config.engine_url)
-    return engine
+    return await VLLMEngine.connect(config.engine_url)
 
 
 def chat_model(config: RunConfig, engine: PolicyEngine, policy_path: Path) -> PolicyChatModel:

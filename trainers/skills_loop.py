@@ -23,15 +23,11 @@ from reskill_agents.trainers.creation import Creation
 from reskill_agents.trainers.groups import GroupPlan, Member, PlayedGroup, Role
 from reskill_agents.trainers.journal import Journal
 from reskill_agents.trainers.lineage import adopted
-from reskill_agents.trainers.methods import traits_of
+from reskill_agents.trainers.methods import traits_of, trial_method
 from reskill_agents.trainers.progress import ProposalEvent, TrialPurpose, TrialState, VerdictEvent
 from reskill_agents.trainers.pruning import Pruner, removal
 from reskill_agents.trainers.rewards import EpisodeFunction
 from reskill_agents.trials import Arm, TrialHistory, VersionTrial
-from reskill_agents.trials.boundary import Triangle
-from reskill_agents.trials.method import TrialMethod
-from reskill_agents.trials.method_names import method_for
-from reskill_agents.trials.removal import WORTH, RemovalMethod
 
 
 @dataclass
@@ -247,7 +243,7 @@ class SkillsLoop:
         trial = VersionTrial(
             self.active,
             candidate,
-            method=self._trial_method(purpose),
+            method=trial_method(self.config, purpose, self.history),
             seed=self.config.seed,
             history=self.history,
             trial_id=self._next_trial_id,
@@ -255,13 +251,6 @@ class SkillsLoop:
         self.trials += 1
         self.open_trial = OpenTrial(trial, purpose, proposal, candidate)
         self.journal.trial_opened(step, trial.facts()[0], purpose, candidate)
-
-    def _trial_method(self, purpose: TrialPurpose) -> TrialMethod:
-        settings = self.config.trial
-        if purpose is TrialPurpose.PRUNING:
-            return RemovalMethod(Triangle(effect=WORTH, max_steps=settings.max_steps))
-        boundary = Triangle(effect=settings.effect, max_steps=settings.max_steps)
-        return method_for(self.traits.rule, self.history, boundary=boundary)
 
     def _conclude(self, step: int) -> None:
         """Let a fallen verdict take effect."""
