@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
@@ -168,7 +169,7 @@ def score_table(view: RunView) -> Table:
     """The table a run ends with, for a terminal: splits side by side, all tasks first, then tag by tag."""
     found = blocks(view)
     splits = list(dict.fromkeys(block.split for block in found))
-    table = Table(title="Success (± standard error) and mean score", title_justify="left")
+    table = Table(title="Success (± standard error) and mean score", title_justify="left", box=SIMPLE_HEAD)
     table.add_column("")
     for split in splits:
         table.add_column(SPLITS.get(split, split), justify="right", no_wrap=True)
@@ -204,13 +205,14 @@ _STYLES = {
 
 def fate_table(view: RunView) -> Table:
     """Which skills were created, accepted, rejected, pruned, for a terminal."""
-    table = Table(title="Skills", title_justify="left")
+    table = Table(title="Skills", title_justify="left", box=None, padding=(0, 2, 0, 0))
     for name in ("step", "change", "skill", "outcome", "P better", "episodes"):
-        table.add_column(name, justify="right" if name in ("step", "P better", "episodes") else "left")
+        right = name in ("step", "P better", "episodes")
+        table.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=name != "skill")
     for fate in fates(view):
         probability = "" if fate.probability is None else f"{fate.probability:.3f}"
-        note = f" at step {fate.removed}" if fate.removed is not None else ""
+        note = f" at {fate.removed}" if fate.removed is not None else ""
         shown = Text(fate.outcome.value + note, style=_STYLES[fate.outcome])
-        change = f"{fate.change} ({fate.purpose})" if fate.purpose != "creation" else fate.change
+        change = "prune" if fate.purpose == "pruning" else fate.change
         table.add_row(str(fate.proposed), change, Text(fate.skill), shown, probability, str(fate.episodes or ""))
     return table

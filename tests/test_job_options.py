@@ -13,7 +13,14 @@ import pytest
 from reskill_agents import Method
 from reskill_agents.errors import ConfigError
 from reskill_agents.trainers.config import EngineName, RunConfig
-from reskill_agents.trainers.job_options import QUICK_STEPS, JobOptions, add_options, read_options, run_config
+from reskill_agents.trainers.job_options import (
+    QUICK_STEPS,
+    VALID_EVERY,
+    JobOptions,
+    add_options,
+    read_options,
+    run_config,
+)
 from reskill_agents.trials.verdict import TrialMethodName
 
 
@@ -23,9 +30,11 @@ def parse(*arguments: str) -> JobOptions:
     return read_options(parser.parse_args(arguments))
 
 
-def test_nothing_said_gives_the_run_configs_defaults() -> None:
+def test_nothing_said_gives_the_run_configs_defaults_and_a_validation_curve() -> None:
     config = run_config(parse("--threads", "1"))
-    assert config == RunConfig()
+    changed = {"evaluation": config.evaluation.model_copy(update={"every": 0})}
+    assert config.evaluation.every == VALID_EVERY
+    assert config.model_copy(update=changed) == RunConfig()
 
 
 def test_every_option_reaches_the_settings() -> None:

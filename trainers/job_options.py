@@ -18,6 +18,7 @@ from reskill_agents.trials.verdict import TrialMethodName
 STANDIN = "standin"
 RULES = (TrialMethodName.PAIRED, TrialMethodName.DISCOUNTED_BETA)
 QUICK_STEPS = 12
+VALID_EVERY = 15  # steps between evaluations on the validation split: five points on the curve, seconds each
 _E = TypeVar("_E", bound=StrEnum)
 _LLM_TOKENS = 512  # a turn of a language model that may think; the stand-in answers with one number
 
@@ -113,7 +114,7 @@ def run_config(options: JobOptions) -> RunConfig:
         "creator": {"author": options.creator},
         "rollout": {},
         "update": {},
-        "evaluation": {"test": options.test},
+        "evaluation": {"test": options.test, "every": VALID_EVERY},
     }
     if not options.standin:
         settings["rollout"] |= {"action_format": ActionFormat.TAGGED, "max_tokens": _LLM_TOKENS}
@@ -122,7 +123,7 @@ def run_config(options: JobOptions) -> RunConfig:
         settings["update"] |= {"lr": options.learning_rate}
     if options.quick:
         settings |= {"steps": QUICK_STEPS, "checkpoint": {"every": 3}}
-        settings["evaluation"] |= {"tasks": 48, "valid_tasks": 32}
+        settings["evaluation"] |= {"tasks": 48, "valid_tasks": 32, "every": 0}
     if options.steps is not None:
         settings["steps"] = options.steps
     return RunConfig.build(**settings)

@@ -61,8 +61,8 @@ def timeline(
         for bar in lane.bars:
             wide = max(3.0, to_x(bar.x1) - to_x(bar.x0))
             canvas.rect(f"bar {bar.ink}", to_x(bar.x0), y + 6, wide, _STEP - 12, bar.title, 4)
-            if bar.text and wide > CHARACTER * len(bar.text) + 12:
-                canvas.text("inbar", to_x(bar.x0) + 7, y + _STEP / 2 + 4, bar.text)
+            if bar.text and wide > CHARACTER * len(bar.text) + 18:
+                canvas.text("inbar", to_x(bar.x0) + 13, y + _STEP / 2 + 4, bar.text)
         for mark in lane.marks:
             canvas.text(f"mark {mark.ink}", to_x(mark.x), y + _STEP / 2 + 5, mark.sign, "middle", mark.title)
     return canvas.render()
