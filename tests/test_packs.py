@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -61,6 +63,8 @@ def test_every_exported_skill_passes_the_reference_validator(tmp_path: Path) -> 
     folder = pack(tmp_path / "pack")
     for skill in LIBRARY:
         assert skills_ref.validate(folder / skill.name) == []
+    command = [str(Path(sys.executable).parent / "agentskills"), "validate", str(folder / "lamp")]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def test_the_same_library_gives_the_same_bytes_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
