@@ -137,6 +137,19 @@ async def test_the_same_sessions_give_bit_equal_results_again() -> None:
     assert results[0] == results[1]
 
 
+async def test_cohorts_have_rounds_of_their_own_and_change_no_token() -> None:
+    played = []
+    for cohorts in (1, 3):
+        engine = TransformersEngine(qwen(), cohorts=cohorts)
+        names = [f"s{n}" for n in range(7)]
+        for name in names:
+            engine.open(name)
+        played.append(await asyncio.gather(*(play(engine, name, turns=2, grow=3) for name in names)))
+        assert engine.stats.rounds == 2 * cohorts
+        await engine.aclose()
+    assert played[0] == played[1]
+
+
 async def test_a_round_can_start_without_the_slow_ones() -> None:
     engine = TransformersEngine(qwen(), max_wait_s=0.01)
     engine.open("fast")

@@ -32,10 +32,14 @@ class RoundScheduler:
     starts that long after its first request, with whatever is pending: faster when sessions wait for slow tools,
     not reproducible to the last bit. Requests of sessions that were never opened join the next round.
 
+    With several cohorts the sessions are dealt into that many, each with rounds of its own: while one cohort is being
+    answered, the episodes of another take their turns, so that engine and environments keep two cores busy.
+
     Safe to use from several threads and event loops.
 
     Args:
         run_round: answers the requests of one round, in order; called on the worker thread.
+        cohorts: how many, by order of ``open``.
         max_wait_s: seconds; ``None`` for the pure barrier.
         max_batch: requests a round, at most.
         on_thread_start: called first on the worker thread.
@@ -45,6 +49,7 @@ class RoundScheduler:
         self,
         run_round: RunRound,
         *,
+        cohorts: int = 1,
         max_wait_s: float | None = None,
         max_batch: int = 512,
         on_thread_start: Callable[[], None] | None = None,
@@ -57,7 +62,7 @@ class RoundScheduler:
         self._opened = 0
         self._arrivals = 0
         self._pending: list[_Pending] = []
-        self._missing: set[str] = set()  # open sessions without a pending request
+        self._missing: list[set[str]] = [set() for _ in range(cohorts)]  # open sessions without a pending request
         self._running = False
         self._timer: asyncio.TimerHandle | None = None
         self._worker = ThreadPoolExecutor(1, "policy-engine", initializer=on_thread_start)
@@ -67,14 +72,16 @@ class RoundScheduler:
         with self._lock:
             if session not in self._open:
                 self._open[session] = self._opened
-                self._missing.add(session)
+                self._missing[self._cohort(session)].add(session)
                 self._opened += 1
 
     def release(self, session: str) -> bool:
         """Forget a session (unknown ones are ignored); whether it was open."""
         with self._lock:
-            known = self._open.pop(session, None) is not None
-            self._missing.discard(session)
+            known = session in self._open
+            if known:
+                self._missing[self._cohort(session)].discard(session)
+                del self._open[session]
             self._start_if_ready()
         return known
 
@@ -89,7 +96,7 @@ class RoundScheduler:
         with self._lock:
             self._arrivals += 1
             self._pending.append(pending)
-            self._missing.discard(request.session)
+            self._missing[self._cohort(request.session)].discard(request.session)
             self._start_if_ready()
             if not self._running and self._max_wait_s is not None and self._timer is None:
                 self._timer = loop.call_later(self._max_wait_s, self._time_is_up)
@@ -108,38 +115,46 @@ class RoundScheduler:
             self._timer = None
             self._start_if_ready(force=True)
 
+    def _cohort(self, session: str) -> int:
+        return self._open.get(session, 0) % len(self._missing)
+
     def _start_if_ready(self, *, force: bool = False) -> None:
         """Start a round if one is due. Holds the lock."""
         if self._running or not self._pending:
             return
-        if self._missing and not force:
-            return
-        batch = self._take_batch()
+        ready = {number for number, missing in enumerate(self._missing) if force or not missing}
+        batch = self._take_batch(ready) if ready else []
         if batch:
             self._running = True
             self._worker.submit(self._work, batch)
 
-    def _take_batch(self) -> list[_Pending]:
-        """One request a session, in the order in which sessions were opened, unopened ones last."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        last = len(self._open) + self._opened
-        ordered = sorted(self._pending, key=lambda p: (self._open.get(p.request.session, last), p.arrival))
+    def _take_batch(self, cohorts: set[int]) -> list[_Pending]:
+        """One request a session of one cohort, in the order in which sessions were opened, unopened ones last."""
+        present = [pending for pending in self._pending if not pending.future.cancelled()]
+        due = [self._cohort(pending.request.session) for pending in present]
+        cohort = next((number for number in due if number in cohorts), None)
+        last = self._opened
+        ordered = sorted(
+            zip(due, present, strict=True), key=lambda item: (self._open.get(item[1].request.session, last), item[1].arrival)
+        )
         batch: list[_Pending] = []
         later: list[_Pending] = []
         sessions: set[str] = set()
-        for pending in ordered:
+        for number, pending in ordered:
             session = pending.request.session
-            if pending.future.cancelled():
-                continue
-            if session in sessions or len(batch) == self._max_batch:
+            if number != cohort or session in sessions or len(batch) == self._max_batch:
                 later.append(pending)
             else:
                 sessions.add(session)
                 batch.append(pending)
         self._pending = later
-        self._missing = self._open.keys() - {pending.request.session for pending in later}
+        if batch and cohort is not None:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            waiting = {pending.request.session for pending in later}
+            own = {session for session in self._open if self._cohort(session) == cohort}
+            self._missing[cohort] = own - waiting
         return batch
 
     def _work(self, batch: list[_Pending]) -> None:

@@ -61,7 +61,7 @@ class TransformersEngine:
         threads: intra-op threads; process-wide in torch. ``None`` leaves them.
         device: ``cpu``, ``cuda``, ...
         max_context: tokens of prompt and answer; default: the model's own limit.
-        max_wait_s, max_batch: see :class:`~reskill_agents.engines.rounds.RoundScheduler`.
+        cohorts, max_wait_s, max_batch: see :class:`~reskill_agents.engines.rounds.RoundScheduler`.
         seed: for random weights, and for requests without an ``rng_key``.
 
     Raises:
@@ -76,6 +76,7 @@ class TransformersEngine:
         threads: int | None = None,
         device: str = "cpu",
         max_context: int | None = None,
+        cohorts: int = 1,
         max_wait_s: float | None = None,
         max_batch: int = 512,
         seed: int = 0,
@@ -100,7 +101,7 @@ class TransformersEngine:
         self._forward = _row_forward(self.model)
         start = partial(torch.set_num_threads, threads) if threads is not None else None
         self._rounds = RoundScheduler(
-            self._run_round, max_wait_s=max_wait_s, max_batch=max_batch, on_thread_start=start
+            self._run_round, cohorts=cohorts, max_wait_s=max_wait_s, max_batch=max_batch, on_thread_start=start
         )
 
     @property
