@@ -10,9 +10,10 @@ from reskill_agents.skill import canonical_text, skill_problems
 from reskill_agents.trigger import PATTERN_KINDS
 
 _AWKWARD = st.sampled_from(
-    [*"'\"\\#{}[]|%@`~é🛒", "---", "--", ": ", "- ", "&a", "*a", "!t", "  ", "null", "1e3", "e\u0301", "\u2028", "\x85"]
+    [*"'\"\\#{}[]|%@`~é🛒", "---", "--", ": ", "- ", "&a", "*a", "!t", "  ", "null", "1e3", "e\u0301", "\u2028"]
 )
-_TEXT = st.lists(st.one_of(_AWKWARD, st.text(max_size=8)), min_size=1, max_size=6).map("".join).filter(bool)
+_CHARACTERS = st.characters(exclude_categories=("Cc", "Cs"))  # control characters and surrogates are refused anyway
+_TEXT = st.lists(st.one_of(_AWKWARD, st.text(_CHARACTERS, max_size=8)), max_size=5).map("".join).filter(bool)
 names = st.from_regex(r"[a-z0-9]{1,8}(-[a-z0-9]{1,8}){0,3}", fullmatch=True)
 _literal_patterns = _TEXT.map(lambda text: re2.escape(text))
 _patterns = st.one_of(
@@ -34,8 +35,11 @@ def triggers(draw: st.DrawFn) -> Trigger:
     return Trigger(kind, pattern, repeat, draw(st.integers(1, 999)))
 
 
-_descriptions = st.one_of(_TEXT, st.integers(900, 1024).map(lambda size: "d" * size)).map(canonical_text)
-_bodies = st.lists(_TEXT, min_size=1, max_size=4).map("\n".join).map(canonical_text)
+_LINES = str.maketrans("<>\n", "() ")
+_descriptions = st.one_of(_TEXT, st.integers(900, 1024).map(lambda size: "d" * size)).map(
+    lambda text: canonical_text(text.translate(_LINES)) or "d"
+)
+_bodies = st.lists(_TEXT, min_size=1, max_size=3).map("\n".join).map(lambda text: canonical_text(text) or "b")
 
 
 @st.composite

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reskill_agents.action_format import (
@@ -65,6 +65,7 @@ def test_tagged_answers(answer: str, expected: ParsedAction) -> None:
 
 
 @given(st.text(), st.sampled_from(ActionFormat))
+@settings(max_examples=50, deadline=None)
 def test_no_answer_raises_and_an_empty_action_has_a_reason(answer: str, action_format: ActionFormat) -> None:
     parsed = parse_action(answer, action_format, SEEN.choices)
     assert bool(parsed.action) != bool(parsed.problem)

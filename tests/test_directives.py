@@ -174,7 +174,7 @@ def test_different_directives_have_different_words() -> None:
     st.lists(st.sampled_from([RED, BLUE, DOOR, GATE]), max_size=3),
     st.data(),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_a_follower_always_takes_something_that_is_offered(
     directives: list[Directive], choices: list[Choice], taken: list[Choice], data: st.DataObject
 ) -> None:

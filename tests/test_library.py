@@ -37,7 +37,7 @@ def test_line_ends_trailing_space_and_unicode_form_do_not_change_a_skill() -> No
 
 
 @given(skills())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_canonical_text_is_stable(skill: Skill) -> None:
     assert canonical_text(skill.body) == skill.body
     assert canonical_text(skill.description) == skill.description
@@ -93,7 +93,7 @@ def test_capacity_counts_after_all_operations() -> None:
 
 
 @given(libraries)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_without_removes_by_name_and_keeps_the_order(library: SkillLibrary) -> None:
     for skill in library:
         assert library.without(skill.name).skills == tuple(s for s in library if s is not skill)

@@ -19,10 +19,11 @@ import reskill_agents
 FOLDERS = ("reskill_agents", "graphs", "trainers", "skill_templates")
 
 
-def python(code: str, **environment: str) -> str:
+def python(code: str, cwd: Path | None = None, **environment: str) -> str:
     """What a fresh interpreter prints."""
     env = {**os.environ, **environment}
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False)
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, capture_output=True, text=True, env=env, cwd=cwd, check=False)
     assert result.returncode == 0, result.stderr
     return result.stdout.strip()
 
@@ -31,8 +32,8 @@ def test_import_loads_neither_torch_nor_langchain_nor_any_world() -> None:
     heavy = python(
         "import sys, reskill_agents\n"
         "tops = {name.split('.')[0] for name in sys.modules}\n"
-        "print(*sorted(tops & {'torch', 'transformers', 'trl', 'langchain', 'langchain_core', 'langgraph', 'pydantic',\n"
-        "                      'openai', 'jinja2', 'rich', 'typer', 'numpy'}))\n"
+        "print(*sorted(tops & {'torch', 'transformers', 'trl', 'langchain', 'langchain_core', 'langgraph',\n"
+        "                      'pydantic', 'openai', 'jinja2', 'rich', 'typer', 'numpy'}))\n"
         "print(*[name for name in sys.modules if name.startswith(('reskill_agents.graphs', 'reskill_agents.trainers',\n"
         "                                                         'reskill_agents.envs', 'reskill_agents.engines'))])"
     )
@@ -97,6 +98,7 @@ def test_a_wheel_holds_the_whole_package_and_no_stray_top_level_one(repository: 
                 assert f"{prefix}{relative.as_posix()}" in names
     where = python(
         "import reskill_agents.graphs, reskill_agents.trainers, reskill_agents.cli; print(reskill_agents.__file__)",
+        cwd=tmp_path,  # not the checkout, which would come first
         PYTHONPATH=str(installed),
     )
     assert where.startswith(str(installed))

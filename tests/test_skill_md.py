@@ -63,7 +63,7 @@ _SENTENCE = use_when(Trigger())
 @example(Skill("a", f"x {_SENTENCE}", "b"))
 @example(Skill("a", "x" * (1023 - len(_SENTENCE)) + " " + _SENTENCE, "b"))
 @example(Skill("null", "a --- b", "---\nname: other\n---\n## Heading\n---"))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_import_of_export_is_the_same_skill(skill: Skill) -> None:
     text = render_skill_md(skill, version=2)
     assert parse_skill_md(text) == skill
@@ -73,7 +73,7 @@ def test_import_of_export_is_the_same_skill(skill: Skill) -> None:
 
 
 @given(skills())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_every_other_reader_sees_the_same_front_matter(skill: Skill) -> None:
     text = render_skill_md(skill, version=2)
     reference, body = parse_frontmatter(text)
