@@ -117,7 +117,9 @@ def obey(directives: Sequence[Directive], situation: Situation, proposal: Choice
     Order: soon, after, before, among, then avoid and once as filters. Among several directives of a form the first
     that applies wins. Deterministic; always returns one of ``situation.choices`` (or the proposal).
     """
-    by_form = {form: [d for d in directives if d.form is form] for form in Form}
+    by_form: dict[Form, list[Directive]] = {form: [] for form in Form}
+    for directive in directives:
+        by_form[directive.form].append(directive)
     words = situation.task_words
     choice = proposal
     for directive in by_form[Form.SOON]:
