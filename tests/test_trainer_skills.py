@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -138,6 +139,23 @@ async def test_both_arms_are_in_every_group_under_test_before_anything_is_sample
                 seen += 1
         under_test.record(step, play(plans, step, lambda member, place: 0.5 + 0.1 * (place % 3)))
     assert seen
+
+
+async def test_a_trial_compares_only_episodes_of_the_same_group(loop: MakeLoop) -> None:
+    """Invariant 6: tasks of very different difficulty, arms unequally spread over them, no difference inside a group."""
+    under_test = loop()
+    await train(under_test, range(2), lambda member, place: (place % 3) / 2)
+    await under_test.begin_step(2)
+    assert under_test.open_trial is not None
+    plans = under_test.plan(2, TASKS)
+    difficulty = {plan.task.task_id: number / len(TASKS) for number, plan in enumerate(plans)}
+    played = []
+    for one in play(plans, 2, lambda member, place: 0.0):
+        episodes = tuple(replace(e, score=difficulty[e.task.task_id]) for e in one.group.episodes)
+        played.append(PlayedGroup(one.plan, Group(one.plan.task, episodes)))
+    under_test.record(2, played)
+    belief = under_test.open_trial.trial.posterior()
+    assert (belief.effect, belief.probability) == (0.0, 0.5)
 
 
 async def test_nothing_is_asked_before_the_warm_up_and_while_a_trial_runs(loop: MakeLoop) -> None:
