@@ -38,6 +38,7 @@ from reskill_agents.induction_templates import ERROR, Template, TemplateVocabula
 from reskill_agents.induction_triggers import TriggerFit
 from reskill_agents.trigger import Trigger, TriggerKind
 
+_NEAR_TIE = 0.7  # "after an error, use x" is said rather than a somewhat sharper "after an error, do not use y"
 LANDMARKS = 10  # episodes are compared after 1, 2, ... turns, at most so many
 
 
@@ -124,24 +125,32 @@ class _Matcher:
 
 
 def enumerate_checks(table: LandmarkTable) -> Iterator[Candidate]:
-    """Every check over the templates whose dose a skill could change, with its dose."""
-    yield from _about_reactions(table)
+    """Every check over the templates that a skill could change, with its dose; what to do before what not to do."""
+    yield from _about_reactions(table, never=False)
     yield from _about_repeats(table)
     yield from _about_order(table)
-    yield from _about_actions(table)
+    yield from _about_use(table)
+    yield from _about_reactions(table, never=True)
+    yield from _about_limits(table)
 
 
-def _about_actions(table: LandmarkTable) -> Iterator[Candidate]:
+def _about_use(table: LandmarkTable) -> Iterator[Candidate]:
     counts = np.cumsum(table.acted, axis=1)
     for column, template in enumerate(table.vocabulary.actions):
         taken = table.rows(counts[:, :, column].astype(float))
         yield Candidate(ActionExists(template.pattern), (template,), (taken > 0).astype(float))
+    bad = np.cumsum(table.invalid, axis=1) / np.arange(1, table.invalid.shape[1] + 1)
+    yield Candidate(InvalidRatioAtMost(0.0), (), (table.rows(bad) == 0).astype(float))
+
+
+def _about_limits(table: LandmarkTable) -> Iterator[Candidate]:
+    counts = np.cumsum(table.acted, axis=1)
+    for column, template in enumerate(table.vocabulary.actions):
+        taken = table.rows(counts[:, :, column].astype(float))
         yield Candidate(ActionNotExists(template.pattern), (template,), (taken == 0).astype(float))
         for most in (1, 2):
             within = np.where(taken > 0, (taken <= most).astype(float), np.nan)
             yield Candidate(ActionCount(template.pattern, most=most), (template,), within)
-    bad = np.cumsum(table.invalid, axis=1) / np.arange(1, table.invalid.shape[1] + 1)
-    yield Candidate(InvalidRatioAtMost(0.0), (), (table.rows(bad) == 0).astype(float))
 
 
 def _about_order(table: LandmarkTable) -> Iterator[Candidate]:
@@ -178,20 +187,20 @@ def _about_repeats(table: LandmarkTable) -> Iterator[Candidate]:
         yield Candidate(RepeatAtMost(1, template.pattern), (template,), dose)
 
 
-def _about_reactions(table: LandmarkTable) -> Iterator[Candidate]:
+def _about_reactions(table: LandmarkTable, *, never: bool) -> Iterator[Candidate]:
     for place, sign in enumerate(table.vocabulary.observations):
         seen = table.seen[:, :, place] & table.turns
         times = np.cumsum(seen, axis=1)
-        for column, template in enumerate(table.vocabulary.actions):
-            kept = np.cumsum(seen & table.acted[:, :, column], axis=1)
-            share = np.divide(kept, times, out=np.full(times.shape, np.nan), where=times > 0)
-            dose = table.rows(share)
-            yield Candidate(ToolErrorFollowedBy(sign.pattern, template.pattern), (sign, template), dose)
-            yield Candidate(ToolErrorFollowedBy(sign.pattern, template.pattern, never=True), (sign, template), 1 - dose)
-        if sign == ERROR:
+        if sign == ERROR and not never:
             again = np.cumsum(seen & table.repeats, axis=1) > 0
             dose = np.where(table.rows(times.astype(float)) > 0, 1 - table.rows(again.astype(float)), np.nan)
             yield Candidate(NoRetryAfterError(sign.pattern), (sign,), dose)
+        for column, template in enumerate(table.vocabulary.actions):
+            kept = np.cumsum(seen & table.acted[:, :, column], axis=1)
+            share = np.divide(kept, times, out=np.full(times.shape, np.nan), where=times > 0)
+            dose = 1 - table.rows(share) if never else table.rows(share)
+            check = ToolErrorFollowedBy(sign.pattern, template.pattern, never)
+            yield Candidate(check, (sign, template), dose)
 
 
 def _actionable(candidate: Candidate, common: str) -> bool:
@@ -200,6 +209,13 @@ def _actionable(candidate: Candidate, common: str) -> bool:
         return False
     limits = isinstance(candidate.check, ActionCount | ActionNotExists)
     return not (limits and candidate.templates[0].pattern == common)
+
+
+def _most_common(table: LandmarkTable) -> str:
+    """The pattern that most actions match."""
+    counts = table.acted.sum(axis=(0, 1)).tolist()
+    names = [template.pattern for template in table.vocabulary.actions]
+    return max(zip(counts, names, strict=True), default=(0, ""))[1]
 
 
 @dataclass(frozen=True)
@@ -260,9 +276,9 @@ def induce_texts(episodes: Sequence[Episode], *, rng: random.Random, config: Ind
     models = numbers([(episode.model, episode.library_digest) for episode in episodes])
     strata = numbers(list(zip(models[table.episode].tolist(), table.landmark.tolist(), strict=True)))
     comparison = Comparison.of_rows(episodes, table.episode, strata=strata, wider=strata, within_share=0.0)
-    common = table.vocabulary.actions[0].pattern if table.vocabulary.actions else ""
+    common = _most_common(table)
     found = [candidate for candidate in enumerate_checks(table) if _actionable(candidate, common)]
     candidates = {TextAdvice(candidate.check, candidate.templates): candidate.dose for candidate in found}
     doses = np.stack(list(candidates.values()), axis=1) if candidates else np.zeros((len(table.episode), 0))
-    confirmed, doubtful = select(list(candidates), doses, comparison, rng=rng, config=config)
+    confirmed, doubtful = select(list(candidates), doses, comparison, rng=rng, config=config, near_tie=_NEAR_TIE)
     return TextInduction(confirmed, doubtful, table, comparison, candidates)

@@ -38,7 +38,7 @@ class Induced:
         advice: what to do.
         effect: graded outcome of keeping it against not, 0..1; beyond what better-supported ones explain.
         error: its standard error.
-        held_out: the effect on tasks it was not found on (NaN: it was no candidate there).
+        held_out: the effect on the half of the tasks that speaks less for it (NaN: none).
         kept: mean share of turns on which it is kept now, where it applies.
         applies: share of episodes in which it applies.
         support: tasks that tell keeping it from not.
@@ -67,7 +67,7 @@ class Induced:
     @property
     def evidence(self) -> str:
         """The figures in one line."""
-        sure = "confirmed on held-out tasks" if self.confirmed else "not confirmed"
+        sure = "confirmed on both halves of the tasks" if self.confirmed else "not confirmed"
         return (
             f"{advice_sentence(self.advice)} effect {self.effect:+.3f} (z {self.z:.1f}, {self.support} tasks, {sure}); "
             f"applies in {self.applies:.0%} of episodes, kept {self.kept:.0%}"

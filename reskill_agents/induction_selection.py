@@ -150,10 +150,12 @@ def select(
     *,
     rng: random.Random,
     config: InductionConfig,
+    near_tie: float = NEAR_TIE,
 ) -> tuple[tuple[Induced, ...], tuple[Induced, ...]]:
     """The confirmed ones, most promising first, and the doubtful ones with enough support, likeliest first.
 
-    ``candidates`` in the order of preference among equals; ``doses`` (R, D) has a column for each.
+    ``candidates`` in the order of preference among ways to say one thing whose cautious effects reach ``near_tie`` of
+    the sharpest; ``doses`` (R, D) has a column for each.
     """
     if not candidates or not len(comparison.outcomes):
         return (), ()
@@ -173,7 +175,7 @@ def select(
         comparison.induced(
             candidates[c], doses[:, c], effect, error, int(support[c]), float(scrutiny.held_out[c]), True
         )
-        for c, effect, error in _forward(doses, comparison, scrutiny, config.proxy_share)
+        for c, effect, error in _forward(doses, comparison, scrutiny, config.proxy_share, near_tie)
     ]
     doubtful = [
         comparison.induced(
@@ -193,7 +195,7 @@ def select(
 
 
 def _forward(
-    doses: Floats, comparison: Comparison, scrutiny: Scrutiny, proxy_share: float
+    doses: Floats, comparison: Comparison, scrutiny: Scrutiny, proxy_share: float, near_tie: float
 ) -> list[tuple[int, float, float]]:
     """(column, effect, error) of the survivors that still matter once the stronger ones are accounted for."""
     left = [int(column) for column in np.flatnonzero(scrutiny.survived)]
@@ -221,7 +223,7 @@ def _forward(
         cautious = slopes - errors
         rivals = [p for p in alive if p == surest or _alike(doses[:, left[p]], doses[:, left[surest]])]
         sharpest = max(cautious[position] for position in rivals)
-        best = min(position for position in rivals if cautious[position] >= NEAR_TIE * sharpest)
+        best = min(position for position in rivals if cautious[position] >= near_tie * sharpest)
         column = left[best]
         chosen.append((column, float(slopes[best]), float(errors[best])))
         rest = residualise(doses, rest, comparison.strata, comparison.wider, column, float(slopes[best]))

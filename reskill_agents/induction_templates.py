@@ -87,6 +87,7 @@ def _action_templates(episodes: Sequence[Episode], min_tasks: int) -> tuple[Temp
     actions = sorted({action for episode in episodes for action in episode.actions if action})
     distinct = _distinct(kept, actions)
     commands = [template for template in distinct if not template.holds][:_MOST]
+    commands.sort(key=lambda template: not template.pattern.endswith("$"))  # whole actions first: they say most
     return (*commands, *[template for template in distinct if template.holds][:_MOST_WORDS])
 
 

@@ -36,7 +36,7 @@ class AssertionStatistics:
         passed_good, passed_poor: share passed among applicable episodes with an outcome above the mean, and the rest.
         effect: difference of the mean outcome (0..1) between passing and failing; positive is better.
         low, high: its 95 % interval.
-        held_out: the effect on tasks it was not found on; None where it was no candidate.
+        held_out: the effect on the half of the tasks that speaks less for it; None where there is none.
         within_length, within_model: the effect among episodes of the same length, of the same model; None where no
             length, no model has both.
     """
