@@ -109,7 +109,7 @@ def success(result: Path, split: str) -> float:
     """Success (0..1) on ``split`` after training, with the library the method ended with (none if it is empty)."""
     played = json.loads(result.read_text())["evaluation"]["results"]
     after = {entry["library"]: entry for entry in played if entry["policy"] == "after" and entry["split"] == split}
-    return float(after["skills" if "skills" in after else "none"]["success"])
+    return float(after["skills" if "skills" in after else "none"]["total"]["success"])
 
 
 def chosen_rates(methods: Sequence[str], steps: int) -> dict[str, float]:
