@@ -48,11 +48,11 @@ check: types ## Linter, layout, types and import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 
-compare: $(BIN)/.installed ## Every method on every seed, resumable; the tables of the README (hours)
+compare: $(BIN)/.installed ## Every method on five seeds, resumable; the table of the README (hours; ARGS=...)
 	$(BIN)/python tests/benchmarks/compare.py $(ARGS)
 
 bench: $(BIN)/.installed ## Error rates and power of both trial rules (ten minutes)
-	$(BIN)/python tests/benchmarks/selection.py
+	$(BIN)/python tests/benchmarks/selection.py $(ARGS)
 
 wheel: $(BIN)/.installed ## Build sdist and wheel into dist/
 	$(BIN)/python -m build
