@@ -21,7 +21,10 @@ def report(folder: Path) -> str:
     if named.exists():
         parts += ["## Named cells", "`python tests/benchmarks/selection.py`", _named_table(_lines(named))]
     if full.exists():
-        parts += ["## Full grid", "`python tests/benchmarks/selection.py --full`", *_grid_tables(_lines(full))]
+        lines = _lines(full)
+        most = max(line["trials"] for line in lines)
+        command = f"`python tests/benchmarks/selection.py --full --trials {most}`"
+        parts += ["## Full grid", f"{command} ({len(lines)} lines)", *_grid_tables(lines)]
     if pruning.exists():
         parts += [
             "## Pruning",
@@ -92,7 +95,11 @@ def _parts(line: Line) -> dict[str, str]:
 
 
 def _error_table(lines: Iterable[Line]) -> str:
-    """Null and harmful cells: the worst cell of each method, and how many break the limit."""
+    """Null and harmful cells: the worst cell of each method, and how many break the limit.
+
+    A harmful effect that reverses is a helpful one by the time it is accepted, so harmful cells count what was
+    accepted wrongly.
+    """
     groups: dict[tuple[str, str], list[Line]] = defaultdict(list)
     for line in lines:
         parts = _parts(line)
@@ -102,12 +109,17 @@ def _error_table(lines: Iterable[Line]) -> str:
             groups[f"harmful, {parts['shape']}", line["method"]].append(line)
     rows = []
     for (kind, method), members in sorted(groups.items()):
-        limit = 0.05 if kind == "null" else 0.005
-        worst = max(members, key=lambda line: line["accepted"])
-        over = sum(line["accepted"] - Z_ONE_SIDED * line["accepted_se"] > limit for line in members)
-        mean = sum(line["accepted"] for line in members) / len(members)
-        rows.append((kind, method, len(members), f"{mean:.4f}", _figure(worst, "accepted", 4), worst["cell"], over))
-    head = ("cells", "method", "number", "mean accepted", "worst cell", "which", "cells surely over the limit")
+        name, limit = ("accepted", 0.05) if kind == "null" else ("wrong_accept", 0.005)
+        worst = max(members, key=lambda line: line[name])
+        over = sum(line[name] - Z_ONE_SIDED * line[name + "_se"] > limit for line in members)
+        trials = sum(line["trials"] for line in members)
+        accepted = f"{_mean(members, 'accepted'):.4f} ({_mean_error(members, 'accepted'):.4f})"
+        wrong = "" if kind == "null" else f"{_mean(members, name):.4f} ({_mean_error(members, name):.4f})"
+        row = (kind, method, len(members), trials, accepted, wrong, _figure(worst, name, 4), worst["cell"], over)
+        rows.append(row)
+    head = (
+        "cells", "method", "number", "trials", "accepted", "wrongly", "worst cell", "which", "surely over the limit",
+    )  # fmt: skip
     return _table(head, rows)
 
 
