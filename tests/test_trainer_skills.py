@@ -142,7 +142,7 @@ async def test_both_arms_are_in_every_group_under_test_before_anything_is_sample
 
 
 async def test_a_trial_compares_only_episodes_of_the_same_group(loop: MakeLoop) -> None:
-    """Invariant 6: tasks of very different difficulty, arms unequally spread over them, no difference inside a group."""
+    """Invariant 6: tasks of very different difficulty, arms spread unequally over them, no difference inside."""
     under_test = loop()
     await train(under_test, range(2), lambda member, place: (place % 3) / 2)
     await under_test.begin_step(2)

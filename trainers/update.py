@@ -25,6 +25,8 @@ from reskill_agents.trainers.rows import Row, micro_batches
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from torch.optim.lr_scheduler import LRScheduler
+
 OPTIMIZER_FILE = "optimizer.pt"
 
 
@@ -148,8 +150,7 @@ class PolicyUpdater:
         self._trainer.create_optimizer_and_scheduler(num_training_steps=max(steps, 1))
         self._model, self._optimizer = self._trainer.accelerator.prepare(self._trainer.model, self._trainer.optimizer)
         self._trainer.optimizer = self._optimizer
-        assert self._trainer.lr_scheduler is not None
-        self._scheduler = self._trainer.lr_scheduler
+        self._scheduler = cast("LRScheduler", self._trainer.lr_scheduler)
 
     @property
     def model(self) -> PreTrainedModel:
@@ -197,7 +198,10 @@ class PolicyUpdater:
                 f"log-probs when sampled and when re-scored differ by {gap:.2g} nats, over {self.max_logprob_gap:.2g}: "
                 "the engine does not hold the trainer's weights, or samples at another temperature or precision"
             )
-        norm = trainer.accelerator.clip_grad_norm_(self._model.parameters(), self.settings.max_grad_norm)
+        norm = cast(
+            "torch.Tensor",
+            trainer.accelerator.clip_grad_norm_(self._model.parameters(), self.settings.max_grad_norm),
+        )
         self._optimizer.step()
         self._scheduler.step()
         self._model.zero_grad()
@@ -208,7 +212,7 @@ class PolicyUpdater:
         scores: dict[int, tuple[float, ...]] = {}
         order = {id(row): index for index, row in enumerate(rows)}
         for batch in micro_batches(rows, max_tokens=self.settings.tokens_per_micro_batch):
-            logps, mask = self._logps(self.model, batch)
+            logps, mask = self._logps(cast("torch.nn.Module", self.model), batch)
             for row, values, kept in zip(batch, logps, mask, strict=True):
                 scores[order[id(row)]] = tuple(values[kept].tolist())
         return [scores[index] for index in range(len(rows))]
@@ -281,7 +285,7 @@ class PolicyUpdater:
     def _reference_logps(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
         reference = self._trainer.ref_model
         assert reference is not None
-        return self._forward(reference, inputs)
+        return self._forward(cast("torch.nn.Module", reference), inputs)
 
     def _logps(self, model: torch.nn.Module, batch: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor]:
         inputs = self._tensors(batch, 1)
