@@ -1,7 +1,7 @@
 """A LangGraph agent that plays an environment; triggered skills execute as prompt nodes.
 
-``observe -> skill (one for each fired skill) -> model -> act -> observe ...``. Fused: ``observe -> model -> act -> model
-...``, where observing and the skills run inside the node that has the observation.
+``observe -> skill (one for each fired skill) -> model -> act -> observe ...``. Fused, observing and the skills run
+inside the node that has the observation: ``observe -> model -> act -> model ...``.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from functools import cached_property
 from typing import Annotated, TypeAlias, TypedDict
 
@@ -32,6 +33,17 @@ from reskill_agents.library import SkillLibrary
 from reskill_agents.selection import SkillSelector
 
 
+class Overflow(StrEnum):
+    """What happens when the context is full.
+
+    ``end``: the episode is over and scored as it stands. ``fork``: the older half of the observations is left out, skills
+    whose text was in them may fire again, and a new token sequence starts (a new training row, counted by the recorder).
+    """
+
+    END = "end"
+    FORK = "fork"
+
+
 @dataclass(frozen=True)
 class AgentConfig:
     """Settings of the agent graph.
@@ -41,8 +53,8 @@ class AgentConfig:
         max_turns: model calls an episode; then it is scored as it stands.
         temperature: > 0, or 0 for greedy (evaluation).
         max_tokens: of one answer.
-        max_context: tokens of prompt and answer; ``None``: the policy's limit. An episode that reaches it ends and is
-            scored as it stands.
+        max_context: tokens of prompt and answer; ``None``: the policy's limit.
+        on_overflow: what happens when a prompt leaves no room for an answer.
         max_skill_tokens_turn: budget of skill text a turn.
         max_skill_tokens_episode: budget of skill text an episode.
         fused: run the skill nodes inside the node that has the observation: the same functions and events, fewer
@@ -58,6 +70,7 @@ class AgentConfig:
     temperature: float = 1.0
     max_tokens: int = 256
     max_context: int | None = None
+    on_overflow: Overflow = Overflow.END
     max_skill_tokens_turn: int = 1000
     max_skill_tokens_episode: int = 4000
     fused: bool = True
@@ -178,13 +191,19 @@ class _Nodes:
     async def model(self, state: AgentState, *, runtime: Runtime[Play]) -> Command[str]:
         play, turn = runtime.context, state.get("turn", 0)
         fired = [skill for skill in state.get("skills", ()) if skill["turn"] == turn]
-        new = play.compose(turn, fired, self.settings.action_format)
-        try:
-            answer = await self._ask([*state.get("messages", ()), *new], get_config())
-        except ContextOverflow:
-            play.stop = StopReason.CONTEXT_LIMIT
-            return Command(goto=END, update={"messages": new})
-        return Command(goto="act", update={"messages": [*new, answer]})
+        again: list[FiredSkill] = []
+        while True:
+            new = play.compose(turn, [*fired, *again], self.settings.action_format)
+            try:
+                answer = await self._ask(play.view([*state.get("messages", ()), *new]), get_config())
+            except ContextOverflow:
+                if self.settings.on_overflow is Overflow.END or not play.leave_out(turn):
+                    play.stop = StopReason.CONTEXT_LIMIT
+                    return Command(goto=END, update={"messages": new, "skills": again})
+                for skill in play.select_again(turn):
+                    again += (await run_skill(skill, get_config(), runtime.stream_writer))["skills"]
+            else:
+                return Command(goto="act", update={"messages": [*new, answer], "skills": again})
 
     async def act(self, state: AgentState, *, runtime: Runtime[Play]) -> Command[str]:
         play, turn, settings = runtime.context, state.get("turn", 0), self.settings

@@ -133,17 +133,19 @@ class PolicyChatModel(BaseChatModel):
     ) -> Completion:
         """Sample one answer and record it: ``ainvoke`` without callbacks and their cost."""
         options, recorder = options or CallOptions(), current_recorder()
-        if recorder is not None:
-            session = recorder.session if options.session is None else options.session
-            rng_key = recorder.next_key() if options.rng_key is None else options.rng_key
-            options = replace(options, session=session, rng_key=rng_key)
+        if recorder is not None and options.session is None:
+            options = replace(options, session=recorder.session)
         temperature = self.temperature if options.temperature is None else options.temperature
         prompt = self._prompt(messages, options)
+        params = self._params(prompt, options, temperature)
+        if recorder is not None and options.rng_key is None:
+            options = replace(options, rng_key=recorder.next_key())
         if prompt.extends is None and self._buffers.get(options.session or ""):
             self._forks += 1
             if recorder is not None:
                 recorder.forks += 1
-        request = self._request(prompt, options, temperature)
+        session = options.session or f"single-{uuid.uuid4().hex}"
+        request = GenerateRequest(session, prompt.ids, params, options.rng_key or ())
         generation = await self._sample(request, on_token)
         ids, logprobs = generation.token_ids, generation.logprobs
         text = self.tokenizer.decode(ids)
@@ -189,7 +191,7 @@ class PolicyChatModel(BaseChatModel):
         start = forced_prefix(self.tokenizer.tool_style, name)
         return f"\n{CLOSE}\n\n{start}" if self.tokenizer.opens_thinking else start
 
-    def _request(self, prompt: _Prompt, options: CallOptions, temperature: float) -> GenerateRequest:
+    def _params(self, prompt: _Prompt, options: CallOptions, temperature: float) -> SamplingParams:
         max_tokens = options.max_tokens or self.max_tokens
         limits = (options.max_context, self.max_context, self.engine.max_context)
         limit = min(limit for limit in limits if limit is not None)
@@ -198,9 +200,7 @@ class PolicyChatModel(BaseChatModel):
                 f"{len(prompt.ids)} prompt tokens and up to {max_tokens} new ones exceed the context of {limit}"
             )
         single = [ids[0] for stop in options.stop if len(ids := self.tokenizer.encode(stop)) == 1]
-        params = SamplingParams(temperature, max_tokens, (*self.tokenizer.stop_ids, *single))
-        session = options.session or f"single-{uuid.uuid4().hex}"
-        return GenerateRequest(session, prompt.ids, params, options.rng_key or ())
+        return SamplingParams(temperature, max_tokens, (*self.tokenizer.stop_ids, *single))
 
     async def _sample(self, request: GenerateRequest, on_token: Callable[[int], None] | None) -> Generation:
         if on_token is None:

@@ -16,6 +16,9 @@ from reskill_agents.graphs.recorder import CallRecorder
 from reskill_agents.graphs.skill_nodes import FiredSkill
 from reskill_agents.selection import SkillSelector, TurnContext
 
+LEFT_OUT = "(left out)"
+_FIRST_OBSERVATION = 1  # its place in the conversation: after the system message; an answer stands between any two
+
 
 @dataclass
 class Play:
@@ -45,6 +48,7 @@ class Play:
     last_action: str = ""
     score: float = 0.0
     stop: StopReason | None = None
+    shown_from: int = 0  # observations of turns 1 up to this one are left out
 
     def reset(self) -> None:
         """Start the task.
@@ -61,9 +65,35 @@ class Play:
     def select(self, turn: int) -> list[FiredSkill]:
         """The skills that enter the prompt of this turn, in library order; every match is noted in ``firings``."""
         context = TurnContext(turn, self.observation.text, self.last_action)
-        selection = self.selector.select(context, self.firings)
+        in_context = [firing for firing in self.firings if firing.turn == 0 or firing.turn >= self.shown_from]
+        selection = self.selector.select(context, in_context)
         self.firings.extend(selection.firings)
         return [FiredSkill(name=skill.name, digest=skill.digest, turn=turn) for skill in selection.skills]
+
+    def select_again(self, turn: int) -> list[FiredSkill]:
+        """After observations were left out: the skills that enter on this turn besides those that already did."""
+        before = {firing.skill for firing in self.firings if firing.turn == turn and firing.suppressed is None}
+        self.firings = [firing for firing in self.firings if firing.turn < turn]
+        return [skill for skill in self.select(turn) if skill["name"] not in before]
+
+    def leave_out(self, turn: int) -> bool:
+        """Leave out the older half of the observations shown since the first; whether there was one to leave out.
+
+        The first stays, because it carries the task.
+        """
+        start = max(1, self.shown_from)
+        if start >= turn:
+            return False
+        self.shown_from = (start + turn + 1) // 2
+        self.previous_choices = ()  # the list that "same choices" refers to may be gone
+        return True
+
+    def view(self, messages: Sequence[BaseMessage]) -> Sequence[BaseMessage]:
+        """The messages to send: the whole conversation, less the observations left out."""
+        if not self.shown_from:
+            return messages
+        hidden = range(_FIRST_OBSERVATION + 2, _FIRST_OBSERVATION + 2 * self.shown_from, 2)
+        return [HumanMessage(LEFT_OUT) if index in hidden else message for index, message in enumerate(messages)]
 
     def compose(self, turn: int, fired: Sequence[FiredSkill], action_format: ActionFormat) -> list[BaseMessage]:
         """The new messages: on turn 0 the system message, then the observation with the later skills inside."""

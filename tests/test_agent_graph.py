@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 from langchain_core.messages import HumanMessage, SystemMessage
 from langgraph.types import Command
-from toy import ButtonRoom, byte_tokenizer, word_tokenizer
+from toy import WORDS, ButtonRoom, byte_tokenizer, word_tokenizer
 
 from reskill_agents.action_format import ActionFormat
 from reskill_agents.engine import GenerateRequest
@@ -15,7 +15,7 @@ from reskill_agents.engines.fake import FakeEngine
 from reskill_agents.environment import Observation, StepResult, Task
 from reskill_agents.episodes import Episode, StopReason, Suppression
 from reskill_agents.errors import ConfigError, EngineError, EngineMismatch
-from reskill_agents.graphs.agent import Agent, AgentConfig, AgentState, build_agent_graph
+from reskill_agents.graphs.agent import Agent, AgentConfig, AgentState, Overflow, build_agent_graph
 from reskill_agents.graphs.chat_model import PolicyChatModel
 from reskill_agents.graphs.chat_templates import ChatTokenizer
 from reskill_agents.graphs.play import Play
@@ -39,17 +39,17 @@ LIBRARY = SkillLibrary(
 )
 
 
-def agent(*answers: str, **config: object) -> Agent:
+def agent(*answers: str, chat: ChatTokenizer = CHAT, **config: object) -> Agent:
     """An agent whose policy gives these answers in turn, over and over in every session."""
 
     def script(asked: GenerateRequest) -> Sequence[int]:
         turn = asked.rng_key[-1] if asked.rng_key else 0
-        return (*CHAT.encode(answers[turn % len(answers)]), CHAT.end_id)
+        return (*chat.encode(answers[turn % len(answers)]), chat.end_id)
 
-    engine = FakeEngine(len(CHAT.tokenizer), script)
+    engine = FakeEngine(len(chat.tokenizer), script)
     settings = AgentConfig(**{"action_format": ActionFormat.NUMBERED, "max_turns": 6, **config})  # type: ignore[arg-type]
     library = LIBRARY if settings.static_nodes else None
-    return Agent(PolicyChatModel(engine=engine, tokenizer=CHAT), settings, "you press buttons", library)
+    return Agent(PolicyChatModel(engine=engine, tokenizer=chat), settings, "you press buttons", library)
 
 
 async def play(player: Agent, library: SkillLibrary = LIBRARY, **settings: object) -> Episode:
@@ -214,6 +214,28 @@ async def test_the_context_limit_scores_as_it_stands() -> None:
     assert (episode.stop, episode.score) == (StopReason.CONTEXT_LIMIT, 0.25)
     assert 1 < len(episode.turns) < 50
     assert max(len(turn.call.prompt_ids) for turn in episode.turns if turn.call) <= 196
+
+
+async def test_a_full_context_can_go_on_without_the_older_observations() -> None:
+    words = [*WORDS, "(", "left", "out", ")"]
+    player = agent("2", chat=ChatTokenizer(word_tokenizer(words)), max_turns=12, max_context=300, max_tokens=4,
+                   on_overflow=Overflow.FORK)  # fmt: skip
+    events = []
+    with record_calls("e", rng_key=(0,)) as recorder:
+        context = Play(ButtonRoom(), RED, player.selector(LIBRARY), recorder, system_prompt="you press buttons")
+        async for event in player.graph.astream({}, {"recursion_limit": 99}, context=context, stream_mode="custom"):
+            events.append(event)
+    assert (context.stop, len(context.turns)) == (StopReason.TURN_LIMIT, 12)
+    rows = 1 + sum(
+        later.prompt_ids[: len(earlier.prompt_ids)] != earlier.prompt_ids for earlier, later in pairwise(recorder.calls)
+    )
+    assert rows == 1 + recorder.forks > 2
+    last = player.model.tokenizer.tokenizer.decode(recorder.calls[-1].prompt_ids)
+    assert "room start task : red" in last  # the first observation carries the task
+    assert "( left out )" in last
+    assert last.count("< skill") >= 2  # the active skills are in what is left
+    assert [event["turn"] for event in events if event["skill"] == "be-quick"] == [0]
+    assert max(len(call.prompt_ids) for call in recorder.calls) <= 296
 
 
 @dataclass

@@ -195,6 +195,19 @@ async def test_rows_are_used_again_and_idle_rows_change_nothing() -> None:
     await engine.aclose()
 
 
+async def test_a_cache_too_small_for_a_round_is_done_without() -> None:
+    played = []
+    for cache_gb in (1.0, 3 * 128 * 2 * 2 * 2 * 8 * 4 / 1e9):  # room for three rows of 128 slots
+        engine = TransformersEngine(qwen(), cache_gb=cache_gb)
+        names = [f"s{n}" for n in range(8)]
+        for name in names:
+            engine.open(name)
+        played.append(await asyncio.gather(*(play(engine, name, turns=3, grow=7) for name in names)))
+        assert engine.stats.uncached_rounds == (0 if cache_gb == 1.0 else 3)
+        await engine.aclose()
+    assert played[0] == played[1]
+
+
 async def test_weights_that_do_not_fit_are_refused_and_the_old_ones_stay() -> None:
     engine = TransformersEngine(qwen())
     state = dict(qwen(seed=1).state_dict())

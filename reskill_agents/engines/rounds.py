@@ -135,7 +135,8 @@ class RoundScheduler:
         cohort = next((number for number in due if number in cohorts), None)
         last = self._opened
         ordered = sorted(
-            zip(due, present, strict=True), key=lambda item: (self._open.get(item[1].request.session, last), item[1].arrival)
+            zip(due, present, strict=True),
+            key=lambda item: (self._open.get(item[1].request.session, last), item[1].arrival),
         )
         batch: list[_Pending] = []
         later: list[_Pending] = []

@@ -15,13 +15,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.cache_utils import Cache
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 ATTENTION = "reskill_rows"
-_FIRST_SLOTS = 256
+_SLOTS = 128  # the block grows by this many
+_PROBE = (1, 2, 3, 2, 1, 3)
+_PROBE_TOLERANCE = 1e-3  # logits of the two ways to run a model, float32; a wrong mask is off by far more
 _STEP = threading.local()
 
 
@@ -40,7 +42,7 @@ class RowCache(Cache):
         if rows <= self.rows and slots <= self.slots:
             return
         if slots > self.slots:
-            slots = max(slots, _FIRST_SLOTS, min(2 * self.slots, slots + 1024))
+            slots = _round_up(slots)
         rows, slots = max(rows, self.rows), max(slots, self.slots)
         for tensors in (self.keys, self.values):
             for index, old in enumerate(tensors):
@@ -48,9 +50,16 @@ class RowCache(Cache):
                 tensors[index][: self.rows, : self.slots] = old
         self.rows, self.slots = rows, slots
 
+    def rows_in(self, memory: float, slots: int) -> int:
+        """How many rows of ``slots`` slots fit into ``memory`` bytes; known after the first forward pass."""
+        width = sum(t.element_size() * t.shape[2] * t.shape[3] for t in (*self.keys, *self.values))
+        return int(memory // (width * max(self.slots, _round_up(slots))))
+
     def clear(self) -> None:
-        """Free the block."""
-        self.keys, self.values, self.rows, self.slots = [], [], 0, 0
+        """Free the block; its shape stays known."""
+        self.keys = [keys.new_zeros(0, 0, *keys.shape[2:]) for keys in self.keys]
+        self.values = [values.new_zeros(0, 0, *values.shape[2:]) for values in self.values]
+        self.rows = self.slots = 0
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Unknown to the model: positions are always passed explicitly."""
@@ -68,6 +77,10 @@ class RowCache(Cache):
         keys[step.rows, step.positions] = key_states[0].transpose(0, 1)
         values[step.rows, step.positions] = value_states[0].transpose(0, 1)
         return step.block(keys), step.block(values)
+
+
+def _round_up(slots: int) -> int:
+    return -(-slots // _SLOTS) * _SLOTS
 
 
 @dataclass
@@ -184,7 +197,7 @@ AttentionMaskInterface.register(ATTENTION, sdpa_mask)
 class RowForward:
     """Forward passes of a causal language model over a :class:`RowCache`."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
         self.cache = RowCache()
         self._device = next(model.parameters()).device
@@ -216,3 +229,25 @@ class RowForward:
             _STEP.value = None
         logits: Tensor = output.logits[0]
         return logits
+
+
+def row_forward(model: PreTrainedModel) -> RowForward | None:
+    """Packed forward passes over a row cache, if this model gives the same logits that way; checked, not assumed."""
+    before = model.config._attn_implementation or "eager"
+    vocabulary = int(model.config.get_text_config().vocab_size)
+    probe = [token % vocabulary for token in _PROBE]
+    with torch.inference_mode():
+        expected = model(input_ids=torch.tensor([probe], device=model.device), use_cache=False).logits[0, -1]
+    try:
+        model.set_attn_implementation(ATTENTION)
+        forward = RowForward(model)
+        forward([0, 1], [0, 0], [probe[:2], probe[:4]])
+        logits = forward([1, 0], [4, 2], [probe[4:], probe[2:]])
+        tolerance = _PROBE_TOLERANCE if model.dtype == torch.float32 else 0.1
+        if torch.allclose(logits.float(), expected.float().expand(2, -1), atol=tolerance, rtol=tolerance):
+            forward.cache.clear()
+            return forward
+    except (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError):
+        pass
+    model.set_attn_implementation(before)
+    return None

@@ -10,30 +10,31 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
 from reskill_agents.engine import GenerateRequest, Generation
+from reskill_agents.engines.loading import load_model, load_weights
 from reskill_agents.engines.padded import PaddedForward
 from reskill_agents.engines.rounds import RoundScheduler
-from reskill_agents.engines.row_cache import ATTENTION, RowForward
-from reskill_agents.engines.sampling import uniforms
+from reskill_agents.engines.row_cache import RowForward, row_forward
+from reskill_agents.engines.sampler import RoundSampler
 from reskill_agents.errors import EngineError
-
-_WEIGHTS = ("*.safetensors", "*.bin", "*.index.json")
-_PROBE = (1, 2, 3, 2, 1, 3)
-_PROBE_TOLERANCE = 1e-3  # logits of the two ways to run a model, float32; a wrong mask is off by far more
 
 
 @dataclass(slots=True)
 class EngineStats:
-    """What the engine did so far. ``diverged``: calls whose prompt did not extend what their session had cached."""
+    """What the engine did so far.
+
+    ``diverged``: calls whose prompt did not extend what their session had cached; ``uncached_rounds``: rounds for which
+    the cache had no room.
+    """
 
     rounds: int = 0
     calls: int = 0
     diverged: int = 0
+    uncached_rounds: int = 0
     cached_tokens: int = 0
     prefilled_tokens: int = 0
     sampled_tokens: int = 0
@@ -61,6 +62,8 @@ class TransformersEngine:
         threads: intra-op threads; process-wide in torch. ``None`` leaves them.
         device: ``cpu``, ``cuda``, ...
         max_context: tokens of prompt and answer; default: the model's own limit.
+        cache_gb: memory for the keys and values of open sessions, in GB; a round that needs more is answered in parts
+            that keep nothing.
         cohorts, max_wait_s, max_batch: see :class:`~reskill_agents.engines.rounds.RoundScheduler`.
         seed: for random weights, and for requests without an ``rng_key``.
 
@@ -76,6 +79,7 @@ class TransformersEngine:
         threads: int | None = None,
         device: str = "cpu",
         max_context: int | None = None,
+        cache_gb: float = 8.0,
         cohorts: int = 1,
         max_wait_s: float | None = None,
         max_batch: int = 512,
@@ -98,7 +102,8 @@ class TransformersEngine:
         self._listeners: dict[GenerateRequest, Callable[[int], None]] = {}
         self._rows: dict[str, _Row] = {}
         self._free_rows: list[int] = []
-        self._forward = _row_forward(self.model)
+        self._forward = row_forward(self.model)
+        self._cache_bytes = cache_gb * 1e9
         start = partial(torch.set_num_threads, threads) if threads is not None else None
         self._rounds = RoundScheduler(
             self._run_round, cohorts=cohorts, max_wait_s=max_wait_s, max_batch=max_batch, on_thread_start=start
@@ -182,7 +187,7 @@ class TransformersEngine:
     def _run_round(self, requests: Sequence[GenerateRequest]) -> list[Generation]:
         started = time.perf_counter()
         listeners = [self._listeners.get(request) for request in requests] if self._listeners else []
-        sampler = _Sampler(requests, [self._key(request) for request in requests], listeners)
+        sampler = RoundSampler(requests, [self._key(request) for request in requests], listeners)
         if self._forward is None:
             self._sample_padded(requests, sampler)
         else:
@@ -193,24 +198,55 @@ class TransformersEngine:
         self.stats.wall_s += time.perf_counter() - started
         return sampler.generations(self._version)
 
-    def _sample_rows(self, forward: RowForward, requests: Sequence[GenerateRequest], sampler: _Sampler) -> None:
+    def _sample_rows(self, forward: RowForward, requests: Sequence[GenerateRequest], sampler: RoundSampler) -> None:
         rows = [self._row(request.session) for request in requests]
-        starts = [self._common(row, request.prompt_ids) for row, request in zip(rows, requests, strict=True)]
-        new = [request.prompt_ids[start:] for request, start in zip(requests, starts, strict=True)]
-        self.stats.cached_tokens += sum(starts)
-        self.stats.prefilled_tokens += sum(map(len, new))
-        logits = forward([row.index for row in rows], starts, new)
-        active = sampler.sample(logits, range(len(requests)))
-        while active:
-            lengths = [len(requests[i].prompt_ids) + len(sampler.tokens[i]) - 1 for i in active]
-            last = [sampler.tokens[i][-1:] for i in active]
-            active = sampler.sample(forward([rows[i].index for i in active], lengths, last), active)
-        for row, request, tokens in zip(rows, requests, sampler.tokens, strict=True):
-            row.cached = request.prompt_ids + tuple(tokens[:-1])  # the last token was never fed
+        slots = max(len(request.prompt_ids) + request.params.max_tokens for request in requests)
+        fitting = forward.cache.rows_in(self._cache_bytes, slots)
+        if max(row.index for row in rows) >= fitting:
+            self._sample_in_parts(forward, requests, sampler, max(1, fitting))
+        else:
+            indices = [row.index for row in rows]
+            starts = [self._common(row, request.prompt_ids) for row, request in zip(rows, requests, strict=True)]
+            self._advance(forward, requests, sampler, range(len(requests)), indices, starts)
+            for row, request, tokens in zip(rows, requests, sampler.tokens, strict=True):
+                row.cached = request.prompt_ids + tuple(tokens[:-1])  # the last token was never fed
+        for request in requests:
             if not self._rounds.is_open(request.session):
                 self._free(request.session)
 
-    def _sample_padded(self, requests: Sequence[GenerateRequest], sampler: _Sampler) -> None:
+    def _sample_in_parts(
+        self, forward: RowForward, requests: Sequence[GenerateRequest], sampler: RoundSampler, size: int
+    ) -> None:
+        self.stats.uncached_rounds += 1
+        for row in list(self._rows.values()):
+            row.cached = ()
+        for first in range(0, len(requests), size):
+            forward.cache.clear()
+            part = range(first, min(first + size, len(requests)))
+            self._advance(forward, requests, sampler, part, list(range(len(part))), [0] * len(part))
+        forward.cache.clear()
+
+    def _advance(
+        self,
+        forward: RowForward,
+        requests: Sequence[GenerateRequest],
+        sampler: RoundSampler,
+        calls: Sequence[int],
+        rows: Sequence[int],
+        starts: Sequence[int],
+    ) -> None:
+        """Sample the answers to ``calls``, given the row of each and how many tokens of the prompt it holds."""
+        new = [requests[call].prompt_ids[start:] for call, start in zip(calls, starts, strict=True)]
+        self.stats.cached_tokens += sum(starts)
+        self.stats.prefilled_tokens += sum(map(len, new))
+        row_of = dict(zip(calls, rows, strict=True))
+        active = sampler.sample(forward(rows, starts, new), calls)
+        while active:
+            lengths = [len(requests[call].prompt_ids) + len(sampler.tokens[call]) - 1 for call in active]
+            last = [sampler.tokens[call][-1:] for call in active]
+            active = sampler.sample(forward([row_of[call] for call in active], lengths, last), active)
+
+    def _sample_padded(self, requests: Sequence[GenerateRequest], sampler: RoundSampler) -> None:
         padded = PaddedForward(self.model)
         self.stats.prefilled_tokens += sum(len(request.prompt_ids) for request in requests)
         active = sampler.sample(padded.start([request.prompt_ids for request in requests]), range(len(requests)))
@@ -254,122 +290,7 @@ class TransformersEngine:
         return tuple(picked.tolist())
 
     def _publish(self, weights: Mapping[str, Tensor] | Path, version: int) -> None:
-        state = dict(weights) if isinstance(weights, Mapping) else _read_weights(weights)
-        own = self.model.state_dict()
-        tied = set(getattr(self.model, "all_tied_weights_keys", None) or ())
-        problems = [f"missing {name}" for name in own.keys() - state.keys() - tied]
-        problems += [f"unknown {name}" for name in state.keys() - own.keys()]
-        problems += [
-            f"{name} has shape {tuple(state[name].shape)}, not {tuple(own[name].shape)}"
-            for name in own.keys() & state.keys()
-            if state[name].shape != own[name].shape
-        ]
-        if problems:
-            raise EngineError(f"weights version {version} do not fit the model: {'; '.join(sorted(problems)[:5])}")
-        self.model.load_state_dict(state, strict=False)
+        load_weights(self.model, weights)
         self._version = version
         for row in list(self._rows.values()):
             row.cached = ()
-
-
-class _Sampler:
-    """The sampled tokens of one round and their log-probs."""
-
-    def __init__(
-        self,
-        requests: Sequence[GenerateRequest],
-        keys: Sequence[tuple[int, ...]],
-        listeners: Sequence[Callable[[int], None] | None] = (),
-    ) -> None:
-        self._listeners = listeners
-        self._params = [request.params for request in requests]
-        self._draws = np.zeros((len(requests), max(params.max_tokens for params in self._params)))
-        for i, (params, key) in enumerate(zip(self._params, keys, strict=True)):
-            if params.temperature > 0:
-                self._draws[i, : params.max_tokens] = uniforms(key, params.max_tokens)
-        self._temperatures = torch.tensor([params.temperature or 1.0 for params in self._params])[:, None]
-        self._greedy = torch.tensor([params.temperature == 0 for params in self._params])
-        self.tokens: list[list[int]] = [[] for _ in requests]
-        self.logprobs: list[list[float]] = [[] for _ in requests]
-
-    def sample(self, logits: Tensor, calls: Sequence[int]) -> list[int]:
-        """One token for each of ``calls`` from its row of ``logits``; the calls that go on.
-
-        Inverts the cumulative distribution at a draw that belongs to (call, position): the plain softmax.
-        """
-        index = torch.tensor(calls)
-        logprobs = torch.log_softmax(logits.float() / self._temperatures[index].to(logits.device), dim=-1)
-        draw = torch.from_numpy(self._draws[list(calls), [len(self.tokens[i]) for i in calls]]).to(logits.device)
-        cumulative = logprobs.double().exp().cumsum(-1)
-        picked = torch.searchsorted(cumulative, draw[:, None] * cumulative[:, -1:], right=True)
-        picked = picked.clamp(max=logprobs.shape[-1] - 1)
-        greedy = self._greedy[index].to(logits.device)
-        if greedy.any():
-            picked = torch.where(greedy[:, None], logprobs.argmax(-1, keepdim=True), picked)
-        values = logprobs.gather(1, picked)[:, 0].tolist()
-        going = []
-        for call, token, value in zip(calls, picked[:, 0].tolist(), values, strict=True):
-            self.tokens[call].append(token)
-            self.logprobs[call].append(value)
-            if self._listeners and (listener := self._listeners[call]) is not None:
-                listener(token)
-            params = self._params[call]
-            if token not in params.stop_ids and len(self.tokens[call]) < params.max_tokens:
-                going.append(call)
-        return going
-
-    def generations(self, version: int) -> list[Generation]:
-        """The finished calls, in the order of the requests."""
-        return [
-            Generation(tuple(tokens), tuple(logprobs), version, "stop" if tokens[-1] in params.stop_ids else "length")
-            for tokens, logprobs, params in zip(self.tokens, self.logprobs, self._params, strict=True)
-        ]
-
-
-def load_model(name_or_path: str | Path, *, dtype: torch.dtype = torch.float32, seed: int = 0) -> PreTrainedModel:
-    """A causal language model by Hugging Face name or folder; random weights when the folder holds none.
-
-    Raises:
-        EngineError: when there is no such model or it can't be read.
-    """
-    folder = Path(name_or_path)
-    try:
-        if folder.is_dir() and not any(next(folder.glob(pattern), None) for pattern in _WEIGHTS):
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
-                config = AutoConfig.from_pretrained(folder)
-                model: PreTrainedModel = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
-        else:
-            model = AutoModelForCausalLM.from_pretrained(name_or_path, dtype=dtype)
-        nn.Module.to(model, dtype=dtype)
-    except (OSError, ValueError) as error:
-        raise EngineError(f"cannot load a causal language model from {str(name_or_path)!r}: {error}") from error
-    return model
-
-
-def _read_weights(folder: Path) -> dict[str, Tensor]:
-    if not folder.is_dir():
-        raise EngineError(f"no folder of weights at {folder}")
-    return dict(load_model(folder).state_dict())
-
-
-def _row_forward(model: PreTrainedModel) -> RowForward | None:
-    """Packed forward passes over a row cache, if this model gives the same logits that way; checked, not assumed."""
-    before = model.config._attn_implementation or "eager"
-    vocabulary = int(model.config.get_text_config().vocab_size)
-    probe = [token % vocabulary for token in _PROBE]
-    with torch.inference_mode():
-        expected = model(input_ids=torch.tensor([probe], device=model.device), use_cache=False).logits[0, -1]
-    try:
-        model.set_attn_implementation(ATTENTION)
-        forward = RowForward(model)
-        forward([0, 1], [0, 0], [probe[:2], probe[:4]])
-        logits = forward([1, 0], [4, 2], [probe[4:], probe[2:]])
-        tolerance = _PROBE_TOLERANCE if model.dtype == torch.float32 else 0.1
-        if torch.allclose(logits.float(), expected.float().expand(2, -1), atol=tolerance, rtol=tolerance):
-            forward.cache.clear()
-            return forward
-    except (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError):
-        pass
-    model.set_attn_implementation(before)
-    return None
