@@ -18,24 +18,14 @@ from reskill_agents.rendering import render_skill
 from reskill_agents.selection import SkillSelector
 from reskill_agents.skill import Skill
 from reskill_agents.trainers.advice import AdviceSampler, held_out
-from reskill_agents.trainers.cloning import (
-    CloneBudget,
-    EncodedEpisode,
-    EpisodeEncoder,
-    action_logits,
-    clone,
-    collate,
-    length_buckets,
-)
+from reskill_agents.trainers.cloning import BatchSource, CloneBudget, action_logits, clone, collate
+from reskill_agents.trainers.curriculum import DRILLS_ONLY, NATURAL_FROM, Curriculum, length_buckets
+from reskill_agents.trainers.drills import DrillMaker, Page, wander
+from reskill_agents.trainers.encoding import EncodedEpisode, EpisodeEncoder, LossWeights
+from reskill_agents.trainers.muon import Muon, orthogonalised
 from reskill_agents.trainers.remedies import best_advice
 from reskill_agents.trainers.scripted import Advice, Memory, ScriptedEpisode, play_scripted
-from reskill_agents.trainers.standin import (
-    EpisodeStream,
-    StandinSize,
-    explore,
-    new_model,
-    standin_tokenizer,
-)
+from reskill_agents.trainers.standin import StandinSize, explore, new_model, standin_tokenizer
 from reskill_agents.trainers.standin_tokenizer import UNKNOWN, build_tokenizer
 from reskill_agents.trigger import Trigger, TriggerKind
 
@@ -139,7 +129,7 @@ def test_phrases_and_labels_are_single_tokens() -> None:
 
 def test_encoded_episodes_are_exactly_what_the_chat_template_gives() -> None:
     episodes = played(told(MOST, UNSEALED, trigger=Trigger(TriggerKind.OBSERVATION_PATTERN, "page")), 12)
-    for episode, encoded in zip(episodes, EpisodeEncoder(TOKENIZER, CloneBudget()).encode(episodes), strict=True):
+    for episode, encoded in zip(episodes, EpisodeEncoder(TOKENIZER).encode(episodes, LossWeights()), strict=True):
         messages = [{"role": "system", "content": episode.system}]
         for turn in episode.turns:
             messages.append({"role": "user", "content": turn.shown})
@@ -155,15 +145,14 @@ def test_encoded_episodes_are_exactly_what_the_chat_template_gives() -> None:
 
 def test_choices_that_advice_changed_weigh_more() -> None:
     episode = next(e for e in played(told(TAG)) if any(turn.advised for turn in e.turns))
-    budget = CloneBudget(choice_weight=3.0, end_weight=0.1)
-    (encoded,) = EpisodeEncoder(TOKENIZER, budget).encode([episode])
+    (encoded,) = EpisodeEncoder(TOKENIZER).encode([episode], LossWeights(advised=3.0, careless=1.0, end=0.1))
     assert encoded.weights[::2] == tuple(3.0 if turn.advised else 1.0 for turn in episode.turns)
     assert set(encoded.weights[1::2]) == {0.1}
 
 
 def test_long_episodes_are_cut_at_a_turn() -> None:
     episodes = played(told(Directive(Form.BEFORE, ActionClass("button", "ship"), ActionClass("button", "back"))), 12)
-    cut = EpisodeEncoder(TOKENIZER, CloneBudget(max_tokens=70)).encode(episodes)
+    cut = EpisodeEncoder(TOKENIZER, max_tokens=70).encode(episodes, LossWeights())
     end = TOKENIZER.eos_token_id
     assert all(len(episode.ids) <= 70 and episode.ids[-1] == end for episode in cut)
     assert any(len(short.positions) < 2 * len(whole.turns) for short, whole in zip(cut, episodes, strict=True))
@@ -181,44 +170,124 @@ def small_model() -> torch.nn.Module:
 
 def test_the_cloning_forward_gives_the_models_own_logits() -> None:
     model = small_model()
-    batch = collate(EpisodeEncoder(TOKENIZER, CloneBudget()).encode(played(told(MOST), 9)))
+    batch = collate(EpisodeEncoder(TOKENIZER).encode(played(told(MOST), 9), LossWeights()))
     with torch.no_grad():
         expected = model(input_ids=batch.ids).logits[batch.rows, batch.positions]
         torch.testing.assert_close(action_logits(model, batch), expected, atol=1e-5, rtol=1e-4)
 
 
-def stream() -> EpisodeStream:
-    sampler = AdviceSampler.of(EXPLORATION, WORLD.vocabulary())
-    return EpisodeStream(WORLD, sampler, EpisodeEncoder(TOKENIZER, CloneBudget()), seed=1, episodes=32)
+def curriculum() -> Curriculum:
+    return Curriculum(WORLD, AdviceSampler.of(EXPLORATION, WORLD.vocabulary()), EpisodeEncoder(TOKENIZER), 1, 800)
+
+
+def drill_maker() -> DrillMaker:
+    return DrillMaker(WORLD, AdviceSampler.of(EXPLORATION, WORLD.vocabulary()), EpisodeEncoder(TOKENIZER), questions=4)
+
+
+def pages(count: int) -> list[Page]:
+    rng, tasks = random.Random(5), WORLD.tasks(Split.TRAIN)
+    found = [page for task in tasks for page in wander(WORLD, WORLD.make(), task, rng)]
+    return found[:count]
+
+
+def test_each_question_of_a_drill_is_scored_as_if_it_stood_alone() -> None:
+    model, rng = small_model(), random.Random(2)
+    drills = [drill_maker().drill(page, rng) for page in pages(6)]
+    for drill in drills:
+        with torch.no_grad():
+            together = action_logits(model, collate([drill]))
+        for branch, asked in enumerate(drill.positions, 1):
+            kept = [n for n, b in enumerate(drill.branches) if b in (0, branch) and n <= asked]
+            order = sorted(kept, key=lambda n: drill.places[n])
+            places = torch.tensor([[drill.places[n] for n in order]])
+            ids = torch.tensor([[drill.ids[n] for n in order]])
+            own = torch.tensor([drill.branches[n] for n in order])
+            # in the shared sequence a page does not see advice that stands before it: the only difference
+            sees = torch.ones(len(order), len(order), dtype=torch.bool).tril() & (
+                (own[:, None] != 0) | (own[None] == 0)
+            )
+            with torch.no_grad():
+                mask = torch.zeros(sees.shape).masked_fill(~sees, float("-inf"))[None, None]
+                alone = model(input_ids=ids, position_ids=places, attention_mask=mask).logits[0, -1]
+            torch.testing.assert_close(together[branch - 1], alone, atol=1e-4, rtol=1e-3)
+
+
+def test_a_drill_with_advice_after_the_page_reads_like_a_turn_of_an_episode(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reskill_agents.trainers.drills.GAPS", (0,))
+    page = pages(1)[0]
+    drill = drill_maker().drill(page, random.Random(0))
+    asked = drill.positions[0]
+    kept = [n for n, branch in enumerate(drill.branches) if branch in (0, 1) and n <= asked]
+    assert [drill.places[n] for n in kept] == list(range(len(kept)))
+    text = TOKENIZER.decode([drill.ids[n] for n in kept])
+    assert text.startswith("<|system|> fetch the crate the task names answer with the number of one choice <|user|>")
+    assert "<skill>" in text
+    assert text.endswith("</skill> <|assistant|>")
+
+
+def test_wandering_shows_pages_that_carelessness_alone_seldom_reaches_and_each_list_once() -> None:
+    rng, task = random.Random(1), WORLD.tasks(Split.TRAIN)[0]
+    for _ in range(20):
+        seen = [page.observation.choices for page in wander(WORLD, WORLD.make(), task, rng)]
+        assert len(seen) == len(set(seen))
+        assert all(choices for choices in seen)
+
+
+def test_drills_come_first_and_the_last_episodes_come_as_they_are() -> None:
+    source = curriculum()
+    assert all(episode.branches for _ in range(3) for episode in source.batch(DRILLS_ONLY / 2))
+    late = [source.batch(1.0) for _ in range(4)]
+    assert not any(episode.branches for batch in late for episode in batch)
+    assert source.episodes >= sum(map(len, late))
+    dense = curriculum()
+    played_batches = [
+        batch for _ in range(12) if not (batch := dense.batch((DRILLS_ONLY + NATURAL_FROM) / 2))[0].branches
+    ]
+    weights = [e.weights[::2] for batch in played_batches for e in batch]
+    advised = sum(weight == LossWeights().advised for one in weights for weight in one)
+    assert advised / sum(map(len, weights)) > 0.4, "dense: cut after the last advised choice"
+
+
+def test_orthogonalised_brings_singular_values_near_one() -> None:
+    matrix = torch.randn(24, 40, generator=torch.Generator().manual_seed(0))
+    values = torch.linalg.svdvals(orthogonalised(matrix))
+    assert 0.6 < values.min() <= values.max() < 1.3
+    assert orthogonalised(matrix.mT).shape == (40, 24)
+
+
+def test_muon_moves_a_matrix_downhill_by_its_rate() -> None:
+    parameter = torch.nn.Parameter(torch.zeros(4, 4))
+    parameter.grad = torch.diag(torch.tensor([4.0, 3.0, 2.0, 1.0]))
+    Muon([parameter], lr=0.1, weight_decay=0.0).step()
+    moved = torch.diagonal(parameter.detach())
+    assert (moved < -0.05).all()
+    assert (moved > -0.15).all()
 
 
 def test_cloning_lowers_the_loss_and_is_reproducible_when_steps_end_it() -> None:
-    budget = CloneBudget(max_seconds=600, max_steps=25, tokens_per_batch=800, lr=5e-3, warmup_steps=2)
+    budget = CloneBudget(max_seconds=600, max_steps=40, tokens_per_batch=800, warmup_steps=2)
     first, second = small_model(), small_model()
     losses: list[float] = []
-    states = [
-        clone(model, iter(stream()), budget, rng=random.Random(0), progress=lambda p: losses.append(p.loss))
-        for model in (first, second)
-    ]
-    assert states[0].step == 25
-    assert losses[0] < math.log(len(TOKENIZER))
+    states = [clone(model, curriculum(), budget, progress=lambda p: losses.append(p.loss)) for model in (first, second)]
+    assert states[0].step == 40
+    assert losses[-1] < losses[0] < math.log(len(TOKENIZER))
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
 
 
-def test_cloning_ends_in_time_with_its_rate_decayed() -> None:
+def test_cloning_ends_in_time() -> None:
     budget = CloneBudget(max_seconds=0.5, max_steps=10_000, tokens_per_batch=400)
-    state = clone(small_model(), iter(stream()), budget, rng=random.Random(0))
-    assert state.seconds < 5
+    state = clone(small_model(), curriculum(), budget)
+    assert state.seconds < 10
     assert state.step < 10_000
 
 
 def test_an_error_of_the_teacher_reaches_the_caller() -> None:
-    def broken() -> object:
-        raise RuntimeError("the world broke")
-        yield  # a generator
+    class Broken(BatchSource):
+        def batch(self, share: float) -> list[EncodedEpisode]:
+            raise RuntimeError("the world broke")
 
     with pytest.raises(RuntimeError, match="the world broke"):
-        clone(small_model(), broken(), CloneBudget(max_steps=3), rng=random.Random(0))
+        clone(small_model(), Broken(), CloneBudget(max_steps=3))
 
 
 def test_a_turn_shows_what_the_action_format_shows() -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import re2
 
-from reskill_agents.directives import ActionClass, Directive, Form, body_for, class_phrase, obey, sentence
+from reskill_agents.directives import ActionClass, Criterion, Directive, Form, body_for, class_phrase, obey, sentence
 from reskill_agents.environment import action_verb
 from reskill_agents.induction_candidates import contradict, enumerate_directives
 from reskill_agents.library import SkillLibrary
@@ -22,14 +23,15 @@ from reskill_agents.trigger import Repeat, Trigger, TriggerKind
 from reskill_agents.vocabulary import MIN_TASKS, ActionVocabulary, learn_vocabulary
 
 FORM_WEIGHTS = {
-    Form.AMONG: 0.27,
-    Form.BEFORE: 0.29,
-    Form.AFTER: 0.10,
-    Form.AVOID: 0.16,
-    Form.SOON: 0.08,
-    Form.ONCE: 0.10,
+    Form.AMONG: 0.36,
+    Form.BEFORE: 0.27,
+    Form.AFTER: 0.08,
+    Form.AVOID: 0.17,
+    Form.SOON: 0.06,
+    Form.ONCE: 0.06,
 }
-COUNT_WEIGHTS = (0.13, 0.27, 0.24, 0.20, 0.16)  # how many directives an episode hears, 0 to 4
+COUNT_WEIGHTS = (0.12, 0.26, 0.24, 0.20, 0.18)  # how many directives an episode hears, 0 to 4
+RELATED_CHANCE = 0.4  # a further directive is about the kind of choice of an earlier one
 TRIGGER_WEIGHTS = {
     TriggerKind.GENERAL: 0.35,
     TriggerKind.BEGINNING: 0.15,
@@ -38,10 +40,45 @@ TRIGGER_WEIGHTS = {
 }
 FILLER_CHANCE = 0.2
 HELD_OUT_ONE_IN = 6  # pairs of directives that never come together in cloning
-_IDLE_WEIGHT = 0.25  # advice that would change nothing is sampled less, but is sampled
+_IDLE_WEIGHT = 0.15  # advice that would change nothing is sampled less, but is sampled
 _MAX_MARKERS = 40
+_BITE_EPISODES = 40
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Category:
+    """Directives that are equally hard to follow: same form, sort of target, criterion, sort of other, marked or not."""
+
+    form: Form
+    target: str
+    criterion: str
+    other: str
+    marked: bool
+
+    @classmethod
+    def of(cls, directive: Directive) -> Category:
+        """The category of ``directive``."""
+        among = directive.form is Form.AMONG
+        return cls(
+            directive.form,
+            directive.target.kind if among else _sort(directive.target),
+            directive.criterion.value if directive.criterion else "",
+            _sort(directive.other) if directive.other else "",
+            bool(directive.mark),
+        )
+
+    @property
+    def hardness(self) -> float:
+        """How much practice it needs: what is decided by words of the task takes longest to learn (measured)."""
+        by_words = self.criterion in (Criterion.MOST_TASK_WORDS, Criterion.FEWEST_TASK_WORDS)
+        return (3.0 if by_words else 1.0) * (9.0 if self.other == "named" else 1.0) * (2.0 if self.marked else 1.0)
+
+
+def _sort(target: ActionClass) -> str:
+    return "literal" if target.text else "named" if target.named else "open"
+
+
+@lru_cache(maxsize=200_000)
 def held_out(a: Directive, b: Directive, *, one_in: int = HELD_OUT_ONE_IN) -> bool:
     """Whether this pair is kept out of cloning: a fixed sixth of all pairs, chosen by hash."""
     text = "|".join(sorted((sentence(a), sentence(b))))
@@ -50,7 +87,7 @@ def held_out(a: Directive, b: Directive, *, one_in: int = HELD_OUT_ONE_IN) -> bo
 
 @dataclass(frozen=True)
 class Exploration:
-    """What careless, unadvised episodes show of a world: its action vocabulary, page markers, and where advice bites."""
+    """What careless, unadvised episodes show of a world: its action vocabulary, page markers, where advice bites."""
 
     episodes: tuple[ScriptedEpisode, ...]
 
@@ -99,7 +136,7 @@ class Exploration:
         """The longest list of choices seen."""
         return max(len(turn.situation.choices) for episode in self.episodes for turn in episode.turns)
 
-    def bite(self, *, episodes: int = 60) -> dict[Directive, float]:
+    def bite(self, *, episodes: int = _BITE_EPISODES) -> dict[Directive, float]:
         """Per directive, in which share of episodes following it would change at least one careless choice."""
         changed: Counter[Directive] = Counter()
         for episode in self.episodes[:episodes]:
@@ -130,21 +167,32 @@ class AdviceSampler:
 
     @classmethod
     def of(cls, exploration: Exploration, words: Sequence[str]) -> AdviceSampler:
-        """A sampler over the whole grammar: forms as in ``FORM_WEIGHTS``, inside a form by how often the advice bites."""
+        """A sampler over the whole grammar.
+
+        Forms as in ``FORM_WEIGHTS``, inside a form by the hardness of categories, inside a category by how often the
+        advice bites.
+        """
         bite = exploration.bite()
+        raw = {directive: _IDLE_WEIGHT + bite[directive] for directive in exploration.grammar}
+        members: Counter[Category] = Counter()
+        for directive, weight in raw.items():
+            members[Category.of(directive)] += weight  # type: ignore[assignment]
+        of_form = {form: sum(c.hardness for c in members if c.form is form) for form in Form}
         weights: dict[Directive, float] = {}
-        for form, share in FORM_WEIGHTS.items():
-            raw = {d: _IDLE_WEIGHT + bite[d] for d in exploration.grammar if d.form is form}
-            total = sum(raw.values())
-            weights.update({d: share * weight / total for d, weight in raw.items()})
+        for directive, weight in raw.items():
+            category = Category.of(directive)
+            share = FORM_WEIGHTS[directive.form] * category.hardness / of_form[directive.form]
+            weights[directive] = share * weight / members[category]
         return cls(exploration, weights, tuple(words))
 
     @cached_property
-    def _population(self) -> tuple[list[Directive], list[float]]:
-        cumulative: list[float] = []
-        for weight in self.weights.values():
-            cumulative.append(weight + (cumulative[-1] if cumulative else 0.0))
-        return list(self.weights), cumulative
+    def _everything(self) -> _Urn:
+        return _Urn.of(self.weights)
+
+    @cached_property
+    def _by_kind(self) -> dict[str, _Urn]:
+        kinds = {directive.target.kind for directive in self.weights}
+        return {k: _Urn.of({d: w for d, w in self.weights.items() if d.target.kind == k}) for k in sorted(kinds)}
 
     def sample(self, rng: random.Random) -> Advice:
         """Advice for one episode; never a held-out pair, seldom a contradiction."""
@@ -163,17 +211,25 @@ class AdviceSampler:
 
     def directives(self, rng: random.Random) -> list[Directive]:
         """0-4 different directives."""
-        population, cumulative = self._population
-        chosen: list[Directive] = []
         count = rng.choices(range(len(COUNT_WEIGHTS)), COUNT_WEIGHTS)[0]
-        for _ in range(20):
+        chosen: list[Directive] = []
+        for _ in range(5 * count):
             if len(chosen) == count:
                 break
-            new = rng.choices(population, cum_weights=cumulative)[0]
-            clash = any(contradict(new, old) for old in chosen) and rng.random() < 0.9
-            if new not in chosen and not clash and not any(held_out(new, old) for old in chosen):
+            new = self.one_more(chosen, rng)
+            if new is not None:
                 chosen.append(new)
         return chosen
+
+    def one_more(self, chosen: Sequence[Directive], rng: random.Random) -> Directive | None:
+        """A directive that may stand beside ``chosen``, often about the same kind of choice; ``None``: no luck."""
+        related = chosen and rng.random() < RELATED_CHANCE
+        urn = self._by_kind[rng.choice(chosen).target.kind] if related else self._everything
+        new = urn.draw(rng)
+        clash = any(contradict(new, old) for old in chosen) and rng.random() < 0.9
+        if new in chosen or clash or any(held_out(new, old) for old in chosen):
+            return None
+        return new
 
     def trigger(self, target: ActionClass, rng: random.Random) -> Trigger:
         """A random trigger; pattern triggers mostly, but not always, fire where ``target`` is offered."""
@@ -196,6 +252,19 @@ class AdviceSampler:
         else:
             words = ["notes", *rng.choices(self.words, k=rng.randint(3, 10)), class_phrase(directive.target)]
         return Skill("filler", "filler", " ".join(words), self.trigger(directive.target, rng))
+
+
+@dataclass(frozen=True, slots=True)
+class _Urn:
+    items: tuple[Directive, ...]
+    cumulative: tuple[float, ...]
+
+    @classmethod
+    def of(cls, weights: dict[Directive, float]) -> _Urn:
+        return cls(tuple(weights), tuple(itertools.accumulate(weights.values())))
+
+    def draw(self, rng: random.Random) -> Directive:
+        return rng.choices(self.items, cum_weights=self.cumulative)[0]
 
 
 def _repeat(rng: random.Random) -> Repeat:

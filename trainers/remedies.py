@@ -18,7 +18,6 @@ from reskill_agents.trainers.standin_gate import library_of
 from reskill_agents.vocabulary import ActionVocabulary
 
 MIN_HEARD = 20  # episodes with a directive before its effect is looked at
-_CANDIDATES = 14
 _MIN_GAIN = 0.03  # of the graded outcome, to join the best set
 
 
@@ -73,30 +72,51 @@ def graded(episode: ScriptedEpisode) -> float:
     return (episode.score + float(episode.score >= 1)) / 2
 
 
+def screen(
+    world: ScriptedWorld,
+    grammar: Sequence[Directive],
+    vocabulary: ActionVocabulary,
+    *,
+    keep: int = 20,
+    episodes: int = 12,
+    seed: int = 0,
+) -> list[Directive]:
+    """The ``keep`` directives that alone help a scripted player most, on the same training tasks and seeds."""
+    values = {d: _outcome(world, (d,), vocabulary, episodes, seed) for d in grammar}
+    return sorted(grammar, key=lambda d: -values[d])[:keep]
+
+
+def _outcome(
+    world: ScriptedWorld, advice: Sequence[Directive], vocabulary: ActionVocabulary, episodes: int, seed: int
+) -> float:
+    """Mean graded outcome of scripted episodes on training tasks, under ``advice``."""
+    environment, tasks = world.make(), world.tasks(Split.TRAIN)
+    library = library_of(advice)
+    told = Advice(SkillSelector(library), {s.name: d for s, d in zip(library, advice, strict=True)})
+    played = [
+        play_scripted(world, environment, tasks[n * 7919 % len(tasks)], seed + n, told, vocabulary)
+        for n in range(episodes)
+    ]
+    return sum(map(graded, played)) / episodes
+
+
 def best_advice(
     world: ScriptedWorld,
     candidates: Sequence[Directive],
     vocabulary: ActionVocabulary,
     *,
     size: int = 4,
-    episodes: int = 100,
+    episodes: int = 48,
     seed: int = 0,
 ) -> tuple[Directive, ...]:
     """Greedy forward selection on training tasks: up to ``size`` directives that help a scripted player most together."""
-    environment, tasks = world.make(), world.tasks(Split.TRAIN)
 
     def outcome(advice: Sequence[Directive]) -> float:
-        library = library_of(advice)
-        told = Advice(SkillSelector(library), {s.name: d for s, d in zip(library, advice, strict=True)})
-        played = [
-            play_scripted(world, environment, tasks[n * 7919 % len(tasks)], seed + n, told, vocabulary)
-            for n in range(episodes)
-        ]
-        return sum(map(graded, played)) / episodes
+        return _outcome(world, advice, vocabulary, episodes, seed)
 
     chosen: tuple[Directive, ...] = ()
     value = outcome(())
-    pool = list(candidates[:_CANDIDATES])
+    pool = list(candidates)
     while pool and len(chosen) < size:
         values = {d: outcome((*chosen, d)) for d in pool}
         best = max(pool, key=lambda d: values[d])

@@ -9,13 +9,12 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-import os
 import random
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
@@ -35,15 +34,16 @@ from reskill_agents.library import SkillLibrary
 from reskill_agents.selection import SkillSelector
 from reskill_agents.skill import digest_json
 from reskill_agents.trainers.advice import HELD_OUT_ONE_IN, AdviceSampler, Exploration, held_out
-from reskill_agents.trainers.cloning import CloneBudget, CloneProgress, EncodedEpisode, EpisodeEncoder, clone
-from reskill_agents.trainers.remedies import EffectTable, best_advice
+from reskill_agents.trainers.cloning import CloneBudget, CloneProgress, clone
+from reskill_agents.trainers.curriculum import Curriculum
+from reskill_agents.trainers.encoding import EpisodeEncoder
+from reskill_agents.trainers.remedies import best_advice, screen
 from reskill_agents.trainers.scripted import Advice, play_scripted
 from reskill_agents.trainers.standin_gate import CloneGate, Examiner, Measurement, gate_problems
 from reskill_agents.trainers.standin_tokenizer import MAX_LABEL, PHRASES, build_tokenizer
 
 RECIPE_VERSION = 1  # part of the cache key: raise it when a clone built before is no longer the same
 EXPLORATION_EPISODES = 160
-CHUNK_EPISODES = 256
 REPORT_FILE = "standin.json"
 _MIN_OTHERS = 5.0  # neutral or harmful directives heard for each useful one (issue)
 
@@ -87,8 +87,8 @@ Progress = Callable[[StandinProgress], None]
 class StandinReport:
     """What was built and what it can do; written to ``standin.json``.
 
-    ``others_per_useful``: neutral or harmful directives heard in cloning for each useful one, usefulness measured on the
-    scripted episodes themselves. ``held_out_pairs``: pairs inside ``best`` that never came together in cloning.
+    ``others_per_useful``: neutral or harmful directives heard in cloning for each useful one, usefulness measured on
+    the scripted episodes themselves. ``held_out_pairs``: pairs inside ``best`` that never came together in cloning.
     """
 
     world: dict[str, str | int | float | bool]
@@ -167,42 +167,8 @@ def new_model(tokenizer: PreTrainedTokenizerFast, size: StandinSize, *, seed: in
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Qwen3ForCausalLM(config).float()
-
-
-@dataclass
-class EpisodeStream:
-    """Endless chunks of fresh advised episodes, encoded; what was heard and what it did is counted in ``effects``."""
-
-    world: ScriptedWorld
-    sampler: AdviceSampler
-    encoder: EpisodeEncoder
-    seed: int
-    episodes: int = CHUNK_EPISODES
-    effects: EffectTable = field(default_factory=EffectTable)
-    tokens: int = 0
-
-    def __iter__(self) -> Iterator[Sequence[EncodedEpisode]]:
-        environment, tasks = self.world.make(), self.world.tasks(Split.TRAIN)
-        vocabulary = self.sampler.exploration.vocabulary
-        for number in itertools.count():
-            rng = random.Random(f"clone/{self.seed}/{number}")
-            played = [
-                play_scripted(
-                    self.world,
-                    environment,
-                    rng.choice(tasks),
-                    rng.getrandbits(40),
-                    self.sampler.sample(rng),
-                    vocabulary,
-                )
-                for _ in range(self.episodes)
-            ]
-            for episode in played:
-                self.effects.add(episode)
-            encoded = self.encoder.encode(played)
-            self.tokens += sum(len(episode.ids) for episode in encoded)
-            yield encoded
+        model: Qwen3ForCausalLM = Qwen3ForCausalLM(config).float()  # type: ignore[no-untyped-call]
+    return model
 
 
 def build_standin(
@@ -259,8 +225,7 @@ def _build(
     sampler = AdviceSampler.of(exploration, world.vocabulary())
     tokenizer = standin_tokenizer(world, exploration, max_length=size.max_context)
     model = new_model(tokenizer, size, seed=seed)
-    stream = EpisodeStream(world, sampler, EpisodeEncoder(tokenizer, budget), seed)
-    chunks, rng = iter(stream), random.Random(f"batches/{seed}")
+    curriculum = Curriculum(world, sampler, EpisodeEncoder(tokenizer), seed, budget.tokens_per_batch)
 
     def cloning(state: CloneProgress) -> None:
         tell(StandinProgress(Stage.CLONE, state.share, f"step {state.step}, loss {state.loss:.3f}"))
@@ -268,13 +233,18 @@ def _build(
     for attempt in (1, 2):
         if attempt == 2:
             budget = dataclasses.replace(
-                budget, max_seconds=budget.max_seconds / 2, max_steps=max(1, budget.max_steps // 2), lr=budget.lr / 2
+                budget,
+                max_seconds=budget.max_seconds / 2,
+                max_steps=max(1, budget.max_steps // 2),
+                lr=budget.lr / 2,
+                matrix_lr=budget.matrix_lr / 2,
             )
-        cloned = clone(model, chunks, budget, rng=rng, progress=cloning)
-        useful, harmful = stream.effects.useful(), stream.effects.harmful()
-        best = best_advice(world, useful, exploration.vocabulary, seed=seed)
+        cloned = clone(model, curriculum, budget, progress=cloning)
+        harmful = curriculum.effects.harmful()
+        likely = screen(world, exploration.grammar, exploration.vocabulary, seed=seed)
+        best = best_advice(world, likely, exploration.vocabulary, seed=seed)
         measured = _examine(world, model, tokenizer, gate, seed, best, harmful[:2], tell)
-        others = stream.effects.others_per_useful()
+        others = curriculum.effects.others_per_useful()
         problems = gate_problems(measured, gate)
         if not best:
             problems.append("no advice of the grammar helps a scripted player: the world is not fit for a stand-in")
@@ -291,8 +261,8 @@ def _build(
             grammar=len(exploration.grammar),
             clone=cloned,
             seconds=time.monotonic() - started,
-            scripted_episodes=stream.effects.count,
-            tokens_per_episode=stream.tokens / max(1, stream.effects.count),
+            scripted_episodes=curriculum.effects.count,
+            tokens_per_episode=curriculum.episode_tokens / max(1, curriculum.episodes),
             others_per_useful=others,
             best=tuple(map(sentence, best)),
             harmful=tuple(map(sentence, harmful[:2])),
@@ -399,7 +369,7 @@ def cached_standin(
             build_standin(
                 world, building, seed=seed, threads=threads, budget=budget, size=size, gate=gate, progress=progress
             )
-            os.replace(building, folder)
+            building.replace(folder)
         finally:
             shutil.rmtree(building, ignore_errors=True)
     return folder
