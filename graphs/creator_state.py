@@ -30,6 +30,16 @@ class TriggerGate(StrEnum):
     PAPER = "paper"
 
 
+class Doubtful(StrEnum):
+    """When advice that is not confirmed may be proposed.
+
+    ``alone``: one at a time, for a trial to settle. ``likely``: where nothing is confirmed, the likeliest together.
+    """
+
+    ALONE = "alone"
+    LIKELY = "likely"
+
+
 @dataclass(frozen=True, slots=True)
 class CreationConfig:
     """How proposals are made.
@@ -43,6 +53,7 @@ class CreationConfig:
         tasks: tasks analysed one by one (the paper: about 30).
         explore: chance that a proposal tries a doubtful directive instead of the best confirmed ones; doubtful ones are
             tried anyway when nothing confirmed is left. Correlations in a log can mislead; trials cannot.
+        doubtful: when they may be proposed.
         gate: what is asked of triggers.
         induction: how strict induction is.
     """
@@ -54,6 +65,7 @@ class CreationConfig:
     attempts: int = 3
     tasks: int = 30
     explore: float = 0.1
+    doubtful: Doubtful = Doubtful.ALONE
     gate: TriggerGate = TriggerGate.PRECISE
     induction: InductionConfig = field(default_factory=InductionConfig)
 

@@ -11,6 +11,7 @@ from reskill_agents.graphs.creator_state import (
     CheckFinding,
     CreationWork,
     Diagnosis,
+    Doubtful,
     Insight,
     Recommendation,
     TaskSample,
@@ -29,6 +30,8 @@ from reskill_agents.skill import MAX_NAME, Skill
 from reskill_agents.trigger import Trigger, TriggerKind
 
 ROOM = "to make room: "  # how the reason of a deletion begins that only serves an addition
+LIKELY_Z = 1.5  # effect over error from which unconfirmed advice may be shown to a person
+LEAST_PROMISE = 0.002  # of the mean graded outcome; what can add less is not worth a trial
 FRESH_Z = 3.0  # effect over error that later episodes must show before barred advice is tried again
 HARMFUL_Z = -2.0  # a live skill whose advice goes with worse outcomes at this z is proposed for deletion
 _EXPLORED = 12  # doubtful directives to draw from when exploring
@@ -71,7 +74,11 @@ class OfflineAuthor:
             + (f" (skill {check.skill})." if check.skill else ".")
             for check in by_gap
         )
-        known = {assertion.id: assertion for assertion in (*induced_assertions(work.induction), *work.assertions)}
+        induced = induced_assertions(work.induction)
+        if not induced and work.config.doubtful is Doubtful.LIKELY:
+            likely = [found for found in work.induction.doubtful if found.z >= LIKELY_Z]
+            induced = induced_assertions(work.induction, likely)
+        known = {assertion.id: assertion for assertion in (*induced, *work.assertions)}
         return Diagnosis(problems, tuple(known.values())[: work.config.max_assertions])
 
     async def recommend(
@@ -84,11 +91,17 @@ class OfflineAuthor:
             return (repair,)
         rng = work.rng("recommend")
         explore = rng.random() < work.config.explore
-        confirmed = [found for found in work.induction.confirmed if self._open(work, memory, found)]
+        confirmed = [
+            found
+            for found in work.induction.confirmed
+            if found.promise >= LEAST_PROMISE and self._open(work, memory, found)
+        ]
         doubtful = [found for found in work.induction.doubtful if self._open(work, memory, found)][:_EXPLORED]
         bundles = self._bundles(work, confirmed)
-        speculative = [(found,) for found in rng.sample(doubtful, len(doubtful))]
-        ordered = [*speculative, *bundles] if explore else [*bundles, *speculative]
+        ordered = [*bundles, *self._likely(work, doubtful)]
+        if work.config.doubtful is Doubtful.ALONE:
+            speculative = [(found,) for found in rng.sample(doubtful, len(doubtful))]
+            ordered = [*speculative, *bundles] if explore else [*bundles, *speculative]
         for bundle in ordered:
             plan = self._plan(work, bundle)
             drafts = [self._operation(work, recommendation) for recommendation in plan]
@@ -128,6 +141,10 @@ class OfflineAuthor:
         ]
         return sorted(bundles, key=lambda bundle: -sum(max(found.promise, 0.0) for found in bundle))
 
+    def _likely(self, work: CreationWork, doubtful: Sequence[Induced]) -> Iterable[tuple[Induced, ...]]:
+        """Bundles of doubtful advice that is at least likely."""
+        return self._bundles(work, [found for found in doubtful if found.z >= LIKELY_Z])
+
     def _plan(self, work: CreationWork, bundle: Sequence[Induced]) -> tuple[Recommendation, ...]:
         """Additions, and deletions of live skills they replace; empty when it does not fit."""
         removed: dict[str, str] = {}
@@ -152,7 +169,7 @@ class OfflineAuthor:
 
     def _addition(self, work: CreationWork, found: Induced) -> Recommendation:
         fit = work.induction.trigger_for(found.advice)
-        kind = "confirmed" if found.confirmed else "exploration: not confirmed, to be settled by a trial"
+        kind = "confirmed" if found.confirmed else "exploration: not confirmed, to be settled by a trial or a person"
         return Recommendation(
             OperationKind.ADD,
             advice=found.advice,
@@ -214,7 +231,7 @@ def skill_for(advice: Advice, trigger: Trigger, *, taken: Iterable[str] = ()) ->
     """The skill that gives ``advice``, in the closed templates' wording, under a name not in ``taken``."""
     when, said = advice_when(advice), advice_sentence(advice)
     said = said.removeprefix(f"When {when}, ")
-    description = f"Use when {when}: {said[0].lower()}{said[1:]}".replace("<", "").replace(">", "")
+    description = f"Use when {when}: {said[0].lower()}{said[1:]}".replace("<", "‹").replace(">", "›")
     used, base = set(taken), advice_slug(advice)
     numbered = (f"{base[: MAX_NAME - 4]}-{number}" for number in itertools.count(2))
     name = base if base not in used else next(name for name in numbered if name not in used)

@@ -1,17 +1,97 @@
-"""Episodes as JSON, and back."""
+"""Episodes as JSON, and back; logs of other agents as episodes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from reskill_agents.environment import Choice, Split, Task
 from reskill_agents.episodes import Episode, Firing, StopReason, Suppression, Turn
-from reskill_agents.errors import ReSkillError
+from reskill_agents.transcripts import LogError, episode_from_transcript
 from reskill_agents.trials.arm import Arm
 
+__all__ = ["LogError", "LogProblem", "LogReading", "episode_from_json", "episode_to_json", "read_logs"]
 
-class LogError(ReSkillError):
-    """A log entry is malformed; the message says what is wrong with it."""
+
+@dataclass(frozen=True, slots=True)
+class LogProblem:
+    """An entry that was skipped, and why. ``line`` is 1-based."""
+
+    file: str
+    line: int
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.problem}"
+
+
+@dataclass(frozen=True, slots=True)
+class LogReading:
+    """Everything that could be read, and everything that could not."""
+
+    episodes: tuple[Episode, ...]
+    problems: tuple[LogProblem, ...] = ()
+
+
+def read_logs(files: Sequence[Path], *, need_outcome: bool = True) -> LogReading:
+    """Episodes from files of JSON lines, or of one JSON list.
+
+    Each entry may be one of our episodes, a plain log (see the data's README), an OpenAI-style or LangChain transcript with
+    ``messages``, or a LangSmith run. What is malformed is reported with its line and skipped; nothing else is lost.
+    ``need_outcome``: an episode without one is skipped as well.
+
+    Raises:
+        LogError: when a file cannot be read at all.
+    """
+    episodes: list[Episode] = []
+    problems: list[LogProblem] = []
+    for path in files:
+        for number, entry in _entries(path):
+            try:
+                if isinstance(entry, ValueError):
+                    raise LogError(f"not JSON: {entry}")
+                episodes.append(_episode(entry, f"{path.stem}-{number}", need_outcome))
+            except LogError as error:
+                problems.append(LogProblem(path.name, number, str(error)))
+            except RecursionError:
+                problems.append(LogProblem(path.name, number, "nested too deeply"))
+    return LogReading(tuple(episodes), tuple(problems))
+
+
+def _entries(path: Path) -> Iterator[tuple[int, object]]:
+    """(line, value) pairs; a line that is no JSON gives its error as the value."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise LogError(f"{path}: {error.strerror or error}") from error
+    if text.lstrip()[:1] == "[":
+        try:
+            listed = json.loads(text)
+        except (ValueError, RecursionError):
+            listed = None
+        if isinstance(listed, list):
+            yield from enumerate(listed, 1)
+            return
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            try:
+                yield number, json.loads(line)
+            except (ValueError, RecursionError) as error:
+                yield number, ValueError(str(error))
+
+
+def _episode(entry: object, fallback_id: str, need_outcome: bool) -> Episode:
+    if not isinstance(entry, Mapping):
+        raise LogError("an entry must be an object")
+    if "turns" in entry:
+        episode = episode_from_json(entry)
+    else:
+        episode = episode_from_transcript(entry, fallback_id)
+    if need_outcome and episode.score is None and episode.stop is not StopReason.FAULT:
+        raise LogError("there is no outcome: neither reward nor score, success or feedback")
+    return episode
 
 
 def episode_to_json(episode: Episode) -> dict[str, object]:

@@ -78,15 +78,20 @@ def _seen(advice: TextAdvice) -> str:
     return shown if shown.startswith("an ") else f"an observation that says `{shown}`"
 
 
+def _arrived(template: Template) -> str:
+    shown = template.shown
+    return f"the last observation is {shown}" if shown.startswith("an ") else f"the last observation says `{shown}`"
+
+
 def advice_when(advice: Advice) -> str:
     """When the advice matters."""
     if isinstance(advice, Directive):
         return when_phrase(advice)
     match advice.check:
         case ToolErrorFollowedBy():
-            return f"the last observation is {_seen(advice)}"
+            return _arrived(advice.templates[0])
         case NoRetryAfterError():
-            return "the last observation is an error"
+            return _arrived(advice.templates[0])
         case RepeatAtMost() | ActionCount() if advice.templates:
             return f"`{advice.templates[0].shown}` was used"
         case NoConsecutiveRepeat() | RepeatAtMost():

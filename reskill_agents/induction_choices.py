@@ -19,7 +19,7 @@ from reskill_agents.induction_advice import Advice
 from reskill_agents.induction_candidates import enumerate_directives
 from reskill_agents.induction_effects import Floats
 from reskill_agents.induction_result import Induced, InductionConfig
-from reskill_agents.induction_selection import Comparison, select
+from reskill_agents.induction_selection import Comparison, Preference, select
 from reskill_agents.induction_triggers import TriggerFit, TurnTexts, choose_trigger
 from reskill_agents.induction_turns import TurnTable, offered_choices, tabulate
 from reskill_agents.vocabulary import MIN_TASKS, ActionVocabulary, learn_vocabulary
@@ -76,7 +76,7 @@ def induce_choices(episodes: Sequence[Episode], *, rng: random.Random, config: I
     endings = _endings(episodes, table)
     candidates = [d for d in enumerate_directives(vocabulary) if not _restates(d, endings)]
     doses = np.stack([table.dose(d) for d in candidates], axis=1) if candidates else np.zeros((len(episodes), 0))
-    confirmed, doubtful = select(candidates, doses, comparison, rng=rng, config=config)
+    confirmed, doubtful = select(candidates, doses, comparison, rng=rng, config=config, preference=Preference.SHARP)
     texts = TurnTexts.of(episodes, min_tasks=config.min_tasks)
     return ChoiceInduction(vocabulary, confirmed, doubtful, table, texts, comparison)
 

@@ -33,12 +33,11 @@ from reskill_agents.episodes import Episode
 from reskill_agents.induction_advice import Advice, TextAdvice
 from reskill_agents.induction_effects import Bools, Floats, Ints
 from reskill_agents.induction_result import Induced, InductionConfig
-from reskill_agents.induction_selection import Comparison, numbers, select
+from reskill_agents.induction_selection import Comparison, Preference, numbers, select
 from reskill_agents.induction_templates import ERROR, Template, TemplateVocabulary, learn_templates
 from reskill_agents.induction_triggers import TriggerFit
 from reskill_agents.trigger import Trigger, TriggerKind
 
-_NEAR_TIE = 0.7  # "after an error, use x" is said rather than a somewhat sharper "after an error, do not use y"
 LANDMARKS = 10  # episodes are compared after 1, 2, ... turns, at most so many
 
 
@@ -280,5 +279,7 @@ def induce_texts(episodes: Sequence[Episode], *, rng: random.Random, config: Ind
     found = [candidate for candidate in enumerate_checks(table) if _actionable(candidate, common)]
     candidates = {TextAdvice(candidate.check, candidate.templates): candidate.dose for candidate in found}
     doses = np.stack(list(candidates.values()), axis=1) if candidates else np.zeros((len(table.episode), 0))
-    confirmed, doubtful = select(list(candidates), doses, comparison, rng=rng, config=config, near_tie=_NEAR_TIE)
+    confirmed, doubtful = select(
+        list(candidates), doses, comparison, rng=rng, config=config, preference=Preference.SURE
+    )
     return TextInduction(confirmed, doubtful, table, comparison, candidates)

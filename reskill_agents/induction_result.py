@@ -12,8 +12,6 @@ from reskill_agents.induction_effects import Floats
 from reskill_agents.induction_triggers import TriggerFit
 from reskill_agents.vocabulary import MIN_TASKS
 
-NEAR_TIE = 0.93  # of ways to say one thing that are about as sharp, the one that comes first in the grammar is taken
-
 
 @dataclass(frozen=True, slots=True)
 class InductionConfig:
@@ -113,13 +111,13 @@ class Induction(Protocol):
         ...
 
 
-def induced_assertions(induction: Induction) -> tuple[Assertion, ...]:
-    """The confirmed advice as assertions with their statistics, best first."""
+def induced_assertions(induction: Induction, advice: Sequence[Induced] | None = None) -> tuple[Assertion, ...]:
+    """``advice`` (default: the confirmed one) as assertions with their statistics, in its order."""
     return tuple(
         Assertion(
             advice_check(found.advice, induction.opening),
             text=advice_sentence(found.advice),
             statistics=induction.statistics(found),
         )
-        for found in induction.confirmed
+        for found in (induction.confirmed if advice is None else advice)
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 
 import numpy as np
 
@@ -22,10 +23,26 @@ from reskill_agents.induction_effects import (
     residualise,
     scrutinise,
 )
-from reskill_agents.induction_result import NEAR_TIE, Induced, InductionConfig
+from reskill_agents.induction_result import Induced, InductionConfig
 from reskill_agents.vocabulary import MIN_TASKS
 
 _ALIKE = 0.7  # correlation of doses from which on two checks are ways to say one thing: the sharper one is said
+
+
+class Preference(Enum):
+    """Which of several ways to say one thing is said, and how close to the best it must come to be preferred.
+
+    ``SHARP``: the largest cautious effect: of "an option" and "every option the task names" the second.
+    ``SURE``: the largest z: of "use x early" and "use x before y" the first.
+    """
+
+    SHARP = 0.93
+    SURE = 0.7
+
+    @property
+    def near_tie(self) -> float:
+        """Share of the best merit from which on the order of the candidates decides."""
+        return self.value
 
 
 def numbers(keys: Sequence[object]) -> Ints:
@@ -150,12 +167,12 @@ def select(
     *,
     rng: random.Random,
     config: InductionConfig,
-    near_tie: float = NEAR_TIE,
+    preference: Preference,
 ) -> tuple[tuple[Induced, ...], tuple[Induced, ...]]:
     """The confirmed ones, most promising first, and the doubtful ones with enough support, likeliest first.
 
-    ``candidates`` in the order of preference among ways to say one thing whose cautious effects reach ``near_tie`` of
-    the sharpest; ``doses`` (R, D) has a column for each.
+    ``candidates`` in the order in which ways to say one thing are preferred where ``preference`` sees a near tie;
+    ``doses`` (R, D) has a column for each.
     """
     if not candidates or not len(comparison.outcomes):
         return (), ()
@@ -175,7 +192,7 @@ def select(
         comparison.induced(
             candidates[c], doses[:, c], effect, error, int(support[c]), float(scrutiny.held_out[c]), True
         )
-        for c, effect, error in _forward(doses, comparison, scrutiny, config.proxy_share, near_tie)
+        for c, effect, error in _forward(doses, comparison, scrutiny, config.proxy_share, preference)
     ]
     doubtful = [
         comparison.induced(
@@ -195,7 +212,7 @@ def select(
 
 
 def _forward(
-    doses: Floats, comparison: Comparison, scrutiny: Scrutiny, proxy_share: float, near_tie: float
+    doses: Floats, comparison: Comparison, scrutiny: Scrutiny, proxy_share: float, preference: Preference
 ) -> list[tuple[int, float, float]]:
     """(column, effect, error) of the survivors that still matter once the stronger ones are accounted for."""
     left = [int(column) for column in np.flatnonzero(scrutiny.survived)]
@@ -220,10 +237,10 @@ def _forward(
         if not alive:
             break
         surest = max(alive, key=lambda position: effects.z[position])
-        cautious = slopes - errors
         rivals = [p for p in alive if p == surest or _alike(doses[:, left[p]], doses[:, left[surest]])]
-        sharpest = max(cautious[position] for position in rivals)
-        best = min(position for position in rivals if cautious[position] >= near_tie * sharpest)
+        merit = slopes - errors if preference is Preference.SHARP else effects.z
+        leading = max(merit[position] for position in rivals)
+        best = min(position for position in rivals if merit[position] >= preference.near_tie * leading)
         column = left[best]
         chosen.append((column, float(slopes[best]), float(errors[best])))
         rest = residualise(doses, rest, comparison.strata, comparison.wider, column, float(slopes[best]))

@@ -36,8 +36,8 @@ class Reservoir:
     """At most ``capacity`` episodes, ``per_slot`` for each (task, arm, outcome class), first in first out.
 
     A newer episode of a full slot replaces that slot's oldest. Faults (``score is None``) are never kept: they say
-    nothing about the agent. Whole groups are worth keeping, because effects are estimated inside them; ``per_slot=1`` and
-    ``capacity=200`` is the paper's reservoir.
+    nothing about the agent. Whole groups are worth keeping, because effects are estimated inside them. The paper's
+    reservoir is ``capacity=200, per_slot=1``.
     """
 
     def __init__(self, capacity: int = DEFAULT_CAPACITY, *, per_slot: int = DEFAULT_PER_SLOT) -> None:

@@ -40,8 +40,8 @@ class CloneBudget:
         warmup_steps: updates to the peak; from ``decay_from`` (share of the budget) on, rates fall linearly.
     """
 
-    max_seconds: float = 285.0
-    max_steps: int = 1300
+    max_seconds: float = 600.0
+    max_steps: int = 2600
     tokens_per_batch: int = 4000
     lr: float = 1.5e-3
     matrix_lr: float = 7e-3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,8 +15,8 @@ from reskill_agents.trainers.cloning import CloneBudget
 from reskill_agents.trainers.job_options import JobOptions
 from reskill_agents.trainers.standin import (
     REPORT_FILE,
-    StandinError,
     StandinProgress,
+    StandinReport,
     StandinSize,
     build_standin,
     cache_key,
@@ -40,7 +41,6 @@ def start_policy(options: JobOptions, world: World, run_dir: Path, display: Disp
 
     Raises:
         ConfigError: the stand-in is asked for in a world without a script, or the folder holds no config.
-        StandinError: the stand-in did not pass its examination.
     """
     if options.standin:
         return _standin(options, world, run_dir, _teller(display))
@@ -61,24 +61,23 @@ def _standin(options: JobOptions, world: World, run_dir: Path, tell: Callable[[S
         raise ConfigError(f"world {world.name!r} has no script to clone a stand-in from; name a model with --model")
     full = CACHE / f"{world.name}-{cache_key(world, options.seed, CloneBudget(), StandinSize(), CloneGate())}"
     if not options.quick or (full / REPORT_FILE).is_file():
-        return cached_standin(world, CACHE, seed=options.seed, threads=options.threads, progress=tell)
-    folder = run_dir / "start"
-    if (folder / REPORT_FILE).is_file():
-        return folder
-    try:
-        build_standin(
-            world,
-            folder,
-            seed=options.seed,
-            threads=options.threads,
-            budget=QUICK_BUDGET,
-            gate=QUICK_GATE,
-            progress=tell,
-        )
-    except StandinError:
+        folder = cached_standin(world, CACHE, seed=options.seed, threads=options.threads, progress=tell)
+    else:
+        folder = run_dir / "start"
         if not (folder / REPORT_FILE).is_file():
-            raise
-    return folder  # examined or not: a quick run shows the machinery
+            build_standin(
+                world,
+                folder,
+                seed=options.seed,
+                threads=options.threads,
+                budget=QUICK_BUDGET,
+                gate=QUICK_GATE,
+                progress=tell,
+            )
+    problems = StandinReport.read(folder).problems
+    if problems and not options.quick:
+        warnings.warn(f"the stand-in is weaker than it should be, expect less: {'; '.join(problems)}", stacklevel=2)
+    return folder
 
 
 def _random_weights(source: Path, target: Path, seed: int) -> Path:

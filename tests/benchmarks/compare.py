@@ -160,8 +160,13 @@ def report(methods: Sequence[str], tune_steps: int, steps: int) -> str:
             pairs = [success(results[seed], split) - success(by_method["grpo"][seed], split) for seed in shared]
             cells.append("" if method == "grpo" else _cell(pairs))
         lines.append("| " + " | ".join(cells) + " |")
-    lines += ["", "Success on valid while tuning (mean of the tuning seeds):", "", "| method | " + " | ".join(
-        f"{rate:g}" for rate in RATES) + " |", "|---|" + "---|" * len(RATES)]
+    lines += [
+        "",
+        "Success on valid while tuning (mean of the tuning seeds):",
+        "",
+        "| method | " + " | ".join(f"{rate:g}" for rate in RATES) + " |",
+        "|---|" + "---|" * len(RATES),
+    ]
     for method in methods:
         cells = [method]
         for rate in RATES:
