@@ -24,6 +24,7 @@ from reskill_agents.trainers.muon import Muon
 
 if TYPE_CHECKING:
     from transformers import Qwen3ForCausalLM
+    from transformers.models.qwen3.modeling_qwen3 import Qwen3DecoderLayer
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ def action_logits(model: Qwen3ForCausalLM, batch: Batch) -> torch.Tensor:
     count, length = batch.ids.shape
     heads, kv_heads, width = config.num_attention_heads, config.num_key_value_heads, config.head_dim
     cos, sin = (t.unsqueeze(2) for t in model.model.rotary_emb(x, batch.places))
-    for layer in model.model.layers:
+    for layer in cast("Sequence[Qwen3DecoderLayer]", model.model.layers):
         attention, last = layer.self_attn, layer is model.model.layers[-1]
         h = _norm(x, layer.input_layernorm)
         q = _norm(attention.q_proj(h).view(count, length, heads, width), attention.q_norm)

@@ -16,7 +16,7 @@ _A, _B, _C = 3.4445, -4.7750, 2.0315  # quintic Newton-Schulz coefficients of th
 def orthogonalised(matrix: torch.Tensor, *, steps: int = 5) -> torch.Tensor:
     """Roughly U V^T of ``matrix`` = U S V^T: all singular values brought to about 1 by Newton-Schulz iterations."""
     tall = matrix.size(0) > matrix.size(1)
-    x = (matrix.mT if tall else matrix) / (matrix.norm() + 1e-7)
+    x: torch.Tensor = (matrix.mT if tall else matrix) / (matrix.norm() + 1e-7)
     for _ in range(steps):
         gram = x @ x.mT
         x = _A * x + (_B * gram + _C * gram @ gram) @ x

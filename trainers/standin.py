@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import cast
 
 import torch
 from filelock import FileLock
@@ -156,8 +157,8 @@ def new_model(tokenizer: PreTrainedTokenizerFast, size: StandinSize, *, seed: in
         max_position_embeddings=size.max_context,
         tie_word_embeddings=True,
         bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=cast("int", tokenizer.eos_token_id),
+        pad_token_id=cast("int", tokenizer.pad_token_id),
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -92,7 +92,7 @@ def build_tokenizer(
     boundary = "(?![a-z0-9])"
     parts = [FENCE, FENCE_CLOSE, *(re.escape(phrase) + boundary for phrase in longest_first), r"[^\s<>]+", r"[<>]"]
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("|".join(parts)), behavior="removed", invert=True)
-    fast = PreTrainedTokenizerFast(
+    fast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         unk_token=UNKNOWN,
         pad_token=PAD,
