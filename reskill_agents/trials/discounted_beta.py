@@ -16,8 +16,8 @@ from reskill_agents.trials.verdict import Posterior, Rule, TrialMethodName, Verd
 CLAMP = 0.15  # P(new better) is kept inside [0.15, 0.85]
 STEPS = 5  # K_e
 MIN_EPISODES = 50
-MEMORY_GRID = tuple(sorted({round(2000.0 ** (k / 63)) for k in range(64)}))  # the paper's range of M, 1..2000
-_GRID = 256  # points of the quadrature for P(new better); error below 1e-4
+MEMORY_GRID = tuple(sorted({round(2000.0 ** (k / 39)) for k in range(40)}))  # the paper's range of M, 1..2000
+_GRID = 96  # points of the quadrature for P(new better); error below 4e-4
 
 
 @dataclass
@@ -149,7 +149,7 @@ def probability_greater(alpha1: float, beta1: float, alpha0: float, beta0: float
     below = greater = mass = 0.0
     for index in range(_GRID):
         x = low + (index + 0.5) * step
-        softplus = log(1.0 + exp(-abs(x))) + max(x, 0.0)  # log(1 + e^x)
+        softplus = log(1.0 + exp(-abs(x))) + (x if x > 0.0 else 0.0)  # log(1 + e^x)
         density1 = exp(norm1 + alpha1 * x - (alpha1 + beta1) * softplus)
         density0 = exp(norm0 + alpha0 * x - (alpha0 + beta0) * softplus)
         greater += density1 * (below + 0.5 * density0)

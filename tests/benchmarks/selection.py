@@ -45,9 +45,9 @@ class Job:
     seed: int
 
     @property
-    def key(self) -> str:
-        """What makes a line the same line."""
-        return json.dumps([self.cell, self.contender, self.trials, self.seed])
+    def key(self) -> tuple[str, str, int]:
+        """What a line is about."""
+        return self.cell, str(self.contender), self.seed
 
 
 def named_jobs(trials: int, seed: int) -> list[Job]:
@@ -64,27 +64,33 @@ def named_jobs(trials: int, seed: int) -> list[Job]:
 
 
 def grid_jobs(trials: int, seed: int) -> list[Job]:
-    """The whole grid; harmful cells get half of the trials and helpful ones a tenth (they are averaged over)."""
+    """The whole grid, null and harmful cells first.
+
+    Harmful cells get half of the trials and helpful ones a twentieth (their tables are averages over many cells).
+    """
     jobs = []
     for name, world in grid().items():
-        count = trials if not world.effect else trials // (2 if world.effect < 0.0 else 10)
+        count = trials if not world.effect else trials // (2 if world.effect < 0.0 else 20)
         contenders = list(MAIN)
         if world.shape is not Shape.CONSTANT:
             contenders.append(Contender.PAIRED_STEADY)
         jobs += [Job(name, world, contender, count, seed) for contender in contenders]
-    return jobs
+    return sorted(jobs, key=lambda job: -job.trials)
 
 
 def play(job: Job) -> dict[str, object]:
     """One line of the results."""
     summary = play_cell(job.cell, job.world, job.contender, job.trials, job.seed)
-    return {"key": job.key, "cell": job.cell, "method": str(job.contender), "seed": job.seed, **summary.to_json()}
+    return {"cell": job.cell, "method": str(job.contender), "seed": job.seed, **summary.to_json()}
 
 
 def run(jobs: Iterable[Job], path: Path, processes: int) -> None:
-    """Play what is not there yet, appending each line as it comes."""
-    done = {json.loads(line)["key"] for line in path.read_text().splitlines()} if path.exists() else set()
-    todo = [job for job in jobs if job.key not in done]
+    """Play what is not there yet with at least as many trials, appending each line as it comes."""
+    done: dict[tuple[str, str, int], int] = {}
+    for text in path.read_text().splitlines() if path.exists() else ():
+        line = json.loads(text)
+        done[line["cell"], line["method"], line["seed"]] = line["trials"]
+    todo = [job for job in jobs if done.get(job.key, 0) < job.trials]
     start = time.perf_counter()
     with ProcessPoolExecutor(processes) as pool, path.open("a") as out:
         for number, line in enumerate(pool.map(play, todo), 1):

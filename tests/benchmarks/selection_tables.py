@@ -8,6 +8,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from selection_cells import NAMED
+from selection_run import Contender
+
 Line = Mapping[str, Any]
 Z_ONE_SIDED = 1.6449
 
@@ -71,9 +74,14 @@ def _named_table(lines: Iterable[Line]) -> str:
             _figure(line, "wrong_reject", 3),
             _figure(line, "braked", 3),
         )
-        for line in lines
+        for line in sorted(lines, key=_place)
     ]
     return _table(head, rows)
+
+
+def _place(line: Line) -> tuple[int, int]:
+    """The order of the named table: by cell, then by method."""
+    return list(NAMED).index(line["cell"]), list(Contender).index(line["method"])
 
 
 def _grid_tables(lines: list[Line]) -> list[str]:
