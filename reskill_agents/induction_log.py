@@ -238,20 +238,21 @@ class TextInduction:
 
     def doses(self, advice: Advice) -> Floats:
         """(E,) how well each episode kept ``advice``, over its landmarks."""
-        rows = self._rows(advice)
+        rows = self.row_doses(advice)
         applied = np.bincount(self.table.episode, weights=~np.isnan(rows), minlength=self.comparison.n_episodes)
         kept = np.bincount(self.table.episode, weights=np.nan_to_num(rows), minlength=self.comparison.n_episodes)
         share: Floats = np.divide(kept, applied, out=np.full(len(applied), np.nan), where=applied > 0)
         return share
 
-    def _rows(self, advice: Advice) -> Floats:
+    def row_doses(self, advice: Advice) -> Floats:
+        """(R,) how well each row kept ``advice``; KeyError for what this log cannot say."""
         if not isinstance(advice, TextAdvice) or advice not in self.candidates:
             raise KeyError("a log of texts is asked only about what it can say")
         return self.candidates[advice]
 
     def statistics(self, found: Induced) -> AssertionStatistics:
         """What an assertion about ``found`` carries."""
-        return self.comparison.statistics(found, self._rows(found.advice))
+        return self.comparison.statistics(found, self.row_doses(found.advice))
 
     def trigger_for(self, advice: Advice) -> TriggerFit:
         """When ``advice`` should arrive: with the observation or after the action it is about, else at the start."""
@@ -266,7 +267,7 @@ class TextInduction:
 
     def measure(self, advice: Advice, *, after_step: int | None = None) -> Induced:
         """The figures of any advice over these templates."""
-        return self.comparison.measure(advice, self._rows(advice), after_step=after_step)
+        return self.comparison.measure(advice, self.row_doses(advice), after_step=after_step)
 
 
 def induce_texts(episodes: Sequence[Episode], *, rng: random.Random, config: InductionConfig) -> TextInduction:

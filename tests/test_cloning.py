@@ -20,7 +20,7 @@ from reskill_agents.skill import Skill
 from reskill_agents.trainers.advice import AdviceSampler, held_out
 from reskill_agents.trainers.cloning import BatchSource, CloneBudget, action_logits, clone, collate
 from reskill_agents.trainers.curriculum import DRILLS_ONLY, NATURAL_FROM, Curriculum, length_buckets
-from reskill_agents.trainers.drills import DrillMaker, Page, wander
+from reskill_agents.trainers.drills import DrillMaker, Moment, wander
 from reskill_agents.trainers.encoding import EncodedEpisode, EpisodeEncoder, LossWeights
 from reskill_agents.trainers.muon import Muon, orthogonalised
 from reskill_agents.trainers.remedies import best_advice
@@ -143,10 +143,10 @@ def test_encoded_episodes_are_exactly_what_the_chat_template_gives() -> None:
         assert said == [token for turn in episode.turns for token in (str(turn.number), "<|end|>")]
 
 
-def test_choices_that_advice_changed_weigh_more() -> None:
+def test_choices_that_advice_decided_weigh_more() -> None:
     episode = next(e for e in played(told(TAG)) if any(turn.advised for turn in e.turns))
     (encoded,) = EpisodeEncoder(TOKENIZER).encode([episode], LossWeights(advised=3.0, careless=1.0, end=0.1))
-    assert encoded.weights[::2] == tuple(3.0 if turn.advised else 1.0 for turn in episode.turns)
+    assert encoded.weights[::2] == tuple(3.0 if turn.decided else 1.0 for turn in episode.turns)
     assert set(encoded.weights[1::2]) == {0.1}
 
 
@@ -184,65 +184,76 @@ def drill_maker() -> DrillMaker:
     return DrillMaker(WORLD, AdviceSampler.of(EXPLORATION, WORLD.vocabulary()), EpisodeEncoder(TOKENIZER), questions=4)
 
 
-def pages(count: int) -> list[Page]:
-    rng, tasks = random.Random(5), WORLD.tasks(Split.TRAIN)
-    found = [page for task in tasks for page in wander(WORLD, WORLD.make(), task, rng)]
-    return found[:count]
+def wandering(seed: int) -> list[Moment]:
+    rng, tasks = random.Random(seed), WORLD.tasks(Split.TRAIN)
+    return list(wander(WORLD, WORLD.make(), tasks[seed], rng, EXPLORATION.vocabulary))
 
 
 def test_each_question_of_a_drill_is_scored_as_if_it_stood_alone() -> None:
     model, rng = small_model(), random.Random(2)
-    drills = [drill_maker().drill(page, rng) for page in pages(6)]
-    for drill in drills:
+    for drill in (drill_maker().drill(wandering(seed), rng) for seed in range(6)):
+        tree = drill.tree
+        assert tree is not None
         with torch.no_grad():
             together = action_logits(model, collate([drill]))
         for branch, asked in enumerate(drill.positions, 1):
-            kept = [n for n, b in enumerate(drill.branches) if b in (0, branch) and n <= asked]
-            order = sorted(kept, key=lambda n: drill.places[n])
-            places = torch.tensor([[drill.places[n] for n in order]])
-            ids = torch.tensor([[drill.ids[n] for n in order]])
-            own = torch.tensor([drill.branches[n] for n in order])
-            # in the shared sequence a page does not see advice that stands before it: the only difference
+            mine = [n for n, b in enumerate(tree.branches) if b == branch and n <= asked]
+            trunk = [n for n, b in enumerate(tree.branches) if b == 0 and n < tree.sees[asked]]
+            order = sorted([*trunk, *mine], key=lambda n: tree.places[n])
+            own = torch.tensor([tree.branches[n] for n in order])
+            # in the shared sequence the trunk does not see advice that stands before it: the only difference
             sees = torch.ones(len(order), len(order), dtype=torch.bool).tril() & (
                 (own[:, None] != 0) | (own[None] == 0)
             )
             with torch.no_grad():
                 mask = torch.zeros(sees.shape).masked_fill(~sees, float("-inf"))[None, None]
+                places = torch.tensor([[tree.places[n] for n in order]])
+                ids = torch.tensor([[drill.ids[n] for n in order]])
                 alone = model(input_ids=ids, position_ids=places, attention_mask=mask).logits[0, -1]
             torch.testing.assert_close(together[branch - 1], alone, atol=1e-4, rtol=1e-3)
 
 
-def test_a_drill_with_advice_after_the_page_reads_like_a_turn_of_an_episode(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_question_with_advice_after_the_observation_is_an_episode_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("reskill_agents.trainers.drills.GAPS", (0,))
-    page = pages(1)[0]
-    drill = drill_maker().drill(page, random.Random(0))
-    asked = drill.positions[0]
-    kept = [n for n, branch in enumerate(drill.branches) if branch in (0, 1) and n <= asked]
-    assert [drill.places[n] for n in kept] == list(range(len(kept)))
+    moments = wandering(3)
+    drill = drill_maker().drill(moments, random.Random(0))
+    tree, asked = drill.tree, drill.positions[-1]
+    assert tree is not None
+    kept = [n for n, b in enumerate(tree.branches) if n <= asked and (b == 4 or (b == 0 and n < tree.sees[asked]))]
+    assert [tree.places[n] for n in kept] == list(range(len(kept)))
     text = TOKENIZER.decode([drill.ids[n] for n in kept])
     assert text.startswith("<|system|> fetch the crate the task names answer with the number of one choice <|user|>")
-    assert "<skill>" in text
     assert text.endswith("</skill> <|assistant|>")
+    assert text.count("<|end|>") == text.count("<|user|>") - 1
 
 
-def test_wandering_shows_pages_that_carelessness_alone_seldom_reaches_and_each_list_once() -> None:
-    rng, task = random.Random(1), WORLD.tasks(Split.TRAIN)[0]
-    for _ in range(20):
-        seen = [page.observation.choices for page in wander(WORLD, WORLD.make(), task, rng)]
-        assert len(seen) == len(set(seen))
-        assert all(choices for choices in seen)
+def test_wandering_shows_what_carelessness_alone_seldom_reaches() -> None:
+    careless = [turn for episode in played(told()) for turn in episode.turns]
+    wide = [moment for seed in range(40) for moment in wandering(seed)]
+
+    def tagged(taken: tuple[Choice, ...]) -> bool:
+        return any(choice.kind == "tag" for choice in taken)
+
+    share = sum(tagged(moment.situation.taken) for moment in wide) / len(wide)
+    assert share > 2 * sum(tagged(turn.situation.taken) for turn in careless) / len(careless)
+
+
+def test_advice_already_fulfilled_counts_as_deciding() -> None:
+    turns = [turn for episode in played(told(TAG)) for turn in episode.turns]
+    shipped = [turn for turn in turns if turn.chosen.text == "ship"]
+    assert shipped
+    assert not any(turn.advised for turn in shipped)
+    assert any(turn.decided for turn in shipped)
 
 
 def test_drills_come_first_and_the_last_episodes_come_as_they_are() -> None:
     source = curriculum()
-    assert all(episode.branches for _ in range(3) for episode in source.batch(DRILLS_ONLY / 2))
+    assert all(episode.tree for _ in range(3) for episode in source.batch(DRILLS_ONLY / 2))
     late = [source.batch(1.0) for _ in range(4)]
-    assert not any(episode.branches for batch in late for episode in batch)
+    assert not any(episode.tree for batch in late for episode in batch)
     assert source.episodes >= sum(map(len, late))
     dense = curriculum()
-    played_batches = [
-        batch for _ in range(12) if not (batch := dense.batch((DRILLS_ONLY + NATURAL_FROM) / 2))[0].branches
-    ]
+    played_batches = [batch for _ in range(12) if not (batch := dense.batch((DRILLS_ONLY + NATURAL_FROM) / 2))[0].tree]
     weights = [e.weights[::2] for batch in played_batches for e in batch]
     advised = sum(weight == LossWeights().advised for one in weights for weight in one)
     assert advised / sum(map(len, weights)) > 0.4, "dense: cut after the last advised choice"

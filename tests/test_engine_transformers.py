@@ -109,6 +109,26 @@ async def test_a_prompt_that_does_not_extend_is_computed_again_from_where_it_dif
     await engine.aclose()
 
 
+async def test_equal_first_prompts_are_computed_once_and_each_samples_its_own() -> None:
+    engine = TransformersEngine(qwen())
+    names = [f"s{n}" for n in range(6)]
+    for name in names:
+        engine.open(name)
+    prompts = [(1, 2, 3, 4) if n % 2 else (5, 6) for n in range(6)]
+
+    async def two_turns(n: int) -> None:
+        first = await engine.generate(request(prompts[n], session=f"s{n}", key=(n,)))
+        longer = (*prompts[n], *first.token_ids, 7)
+        second = await engine.generate(request(longer, session=f"s{n}", key=(n, 1)))
+        assert await engine.score(longer, second.token_ids) == pytest.approx(second.logprobs, abs=TOLERANCE)
+        alone = await TransformersEngine(qwen()).generate(request(prompts[n], key=(n,)))
+        assert alone.token_ids == first.token_ids
+
+    await asyncio.gather(*map(two_turns, range(6)))
+    assert engine.stats.prefilled_tokens == 4 + 2 + 6 * 2
+    await engine.aclose()
+
+
 async def test_open_sessions_share_rounds_ordered_by_opening() -> None:
     engine = TransformersEngine(qwen())
     names = [f"s{n}" for n in range(6)]

