@@ -1,1 +1,41 @@
-"""LangGraph graphs: the agent, the skill creator, prompt nodes."""
+"""LangGraph graphs: the agent, the skill creator, prompt nodes. Names load on first use (langchain costs 0.4 s)."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from reskill_agents.graphs.agent import Agent, AgentConfig
+    from reskill_agents.graphs.chat_model import PolicyChatModel
+    from reskill_agents.graphs.chat_templates import ChatTokenizer
+    from reskill_agents.graphs.recorder import record_calls
+    from reskill_agents.graphs.rollout import Rollout, play_episode, play_many
+
+_LAZY = {
+    "Agent": "agent",
+    "AgentConfig": "agent",
+    "ChatTokenizer": "chat_templates",
+    "PolicyChatModel": "chat_model",
+    "Rollout": "rollout",
+    "play_episode": "rollout",
+    "play_many": "rollout",
+    "record_calls": "recorder",
+}
+__all__ = [
+    "Agent",
+    "AgentConfig",
+    "ChatTokenizer",
+    "PolicyChatModel",
+    "Rollout",
+    "play_episode",
+    "play_many",
+    "record_calls",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name from its module (PEP 562)."""
+    if name in _LAZY:
+        return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

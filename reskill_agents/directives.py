@@ -9,6 +9,7 @@ sentences of the grammar are useless or harmful in any given world: only a trial
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -44,7 +45,6 @@ class Criterion(StrEnum):
     """How to choose among several choices of a kind."""
 
     MOST_TASK_WORDS = "most_task_words"
-    FEWEST_TASK_WORDS = "fewest_task_words"
     FIRST_LISTED = "first_listed"
     LAST_LISTED = "last_listed"
 
@@ -107,8 +107,7 @@ def pick_by(criterion: Criterion, choices: Sequence[Choice], task_words: frozens
         return choices[0]
     if criterion is Criterion.LAST_LISTED:
         return choices[-1]
-    sign = 1 if criterion is Criterion.MOST_TASK_WORDS else -1
-    return max(choices, key=lambda choice: sign * overlap(choice, task_words))
+    return max(choices, key=lambda choice: overlap(choice, task_words))
 
 
 def obey(directives: Sequence[Directive], situation: Situation, proposal: Choice) -> Choice:
@@ -117,7 +116,7 @@ def obey(directives: Sequence[Directive], situation: Situation, proposal: Choice
     Order: soon, after, before, among, then avoid and once as filters. Among several directives of a form the first
     that applies wins. Deterministic; always returns one of ``situation.choices`` (or the proposal).
     """
-    by_form: dict[Form, list[Directive]] = {form: [] for form in Form}
+    by_form = defaultdict[Form, list[Directive]](list)
     for directive in directives:
         by_form[directive.form].append(directive)
     words = situation.task_words
@@ -205,7 +204,6 @@ def class_phrase(target: ActionClass) -> str:
 
 _CRITERIA = {
     Criterion.MOST_TASK_WORDS: "that shares the most words with the task",
-    Criterion.FEWEST_TASK_WORDS: "that shares the fewest words with the task",
     Criterion.FIRST_LISTED: "listed first",
     Criterion.LAST_LISTED: "listed last",
 }

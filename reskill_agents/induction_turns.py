@@ -270,9 +270,8 @@ def _among(
     differ = several and min(overlaps) < max(overlaps)
     kept = {
         Criterion.MOST_TASK_WORDS: mine == max(overlaps),
-        Criterion.FEWEST_TASK_WORDS: mine == min(overlaps),
         Criterion.FIRST_LISTED: chosen.action == same_kind[0].action,
         Criterion.LAST_LISTED: chosen.action == same_kind[-1].action,
     }
-    by_words = (Criterion.MOST_TASK_WORDS, Criterion.FEWEST_TASK_WORDS)
-    return tuple(differ if c in by_words else several for c in Criterion), tuple(kept[c] for c in Criterion)
+    matters = (differ if criterion is Criterion.MOST_TASK_WORDS else several for criterion in Criterion)
+    return tuple(matters), tuple(kept[criterion] for criterion in Criterion)

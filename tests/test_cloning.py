@@ -13,19 +13,21 @@ from toy_world import ToyWorld
 from reskill_agents.action_format import ActionFormat, show_observation
 from reskill_agents.directives import ActionClass, Criterion, Directive, Form, body_for, sentence
 from reskill_agents.environment import Choice, Split
+from reskill_agents.graphs.messages import observation_text
 from reskill_agents.library import SkillLibrary
 from reskill_agents.rendering import render_skill
 from reskill_agents.selection import SkillSelector
 from reskill_agents.skill import Skill
 from reskill_agents.trainers.advice import AdviceSampler, held_out
 from reskill_agents.trainers.cloning import BatchSource, CloneBudget, action_logits, clone, collate
-from reskill_agents.trainers.curriculum import DRILLS_ONLY, NATURAL_FROM, Curriculum, length_buckets
-from reskill_agents.trainers.drills import DrillMaker, Moment, wander
+from reskill_agents.trainers.curriculum import Curriculum, length_buckets
 from reskill_agents.trainers.encoding import EncodedEpisode, EpisodeEncoder, LossWeights
 from reskill_agents.trainers.muon import Muon, orthogonalised
+from reskill_agents.trainers.questions import WEIGHTS, Moment, QuestionMaker, wander
 from reskill_agents.trainers.remedies import best_advice
 from reskill_agents.trainers.scripted import Advice, Memory, ScriptedEpisode, play_scripted
 from reskill_agents.trainers.standin import StandinSize, explore, new_model, standin_tokenizer
+from reskill_agents.trainers.standin_init import OFFSETS
 from reskill_agents.trainers.standin_tokenizer import UNKNOWN, build_tokenizer
 from reskill_agents.trigger import Trigger, TriggerKind
 
@@ -180,8 +182,8 @@ def curriculum() -> Curriculum:
     return Curriculum(WORLD, AdviceSampler.of(EXPLORATION, WORLD.vocabulary()), EpisodeEncoder(TOKENIZER), 1, 800)
 
 
-def drill_maker() -> DrillMaker:
-    return DrillMaker(WORLD, AdviceSampler.of(EXPLORATION, WORLD.vocabulary()), EpisodeEncoder(TOKENIZER), questions=4)
+def maker() -> QuestionMaker:
+    return QuestionMaker(WORLD, AdviceSampler.of(EXPLORATION, WORLD.vocabulary()), EpisodeEncoder(TOKENIZER))
 
 
 def wandering(seed: int) -> list[Moment]:
@@ -189,42 +191,34 @@ def wandering(seed: int) -> list[Moment]:
     return list(wander(WORLD, WORLD.make(), tasks[seed], rng, EXPLORATION.vocabulary))
 
 
-def test_each_question_of_a_drill_is_scored_as_if_it_stood_alone() -> None:
-    model, rng = small_model(), random.Random(2)
-    for drill in (drill_maker().drill(wandering(seed), rng) for seed in range(6)):
-        tree = drill.tree
-        assert tree is not None
-        with torch.no_grad():
-            together = action_logits(model, collate([drill]))
-        for branch, asked in enumerate(drill.positions, 1):
-            mine = [n for n, b in enumerate(tree.branches) if b == branch and n <= asked]
-            trunk = [n for n, b in enumerate(tree.branches) if b == 0 and n < tree.sees[asked]]
-            order = sorted([*trunk, *mine], key=lambda n: tree.places[n])
-            own = torch.tensor([tree.branches[n] for n in order])
-            # in the shared sequence the trunk does not see advice that stands before it: the only difference
-            sees = torch.ones(len(order), len(order), dtype=torch.bool).tril() & (
-                (own[:, None] != 0) | (own[None] == 0)
-            )
-            with torch.no_grad():
-                mask = torch.zeros(sees.shape).masked_fill(~sees, float("-inf"))[None, None]
-                places = torch.tensor([[tree.places[n] for n in order]])
-                ids = torch.tensor([[drill.ids[n] for n in order]])
-                alone = model(input_ids=ids, position_ids=places, attention_mask=mask).logits[0, -1]
-            torch.testing.assert_close(together[branch - 1], alone, atol=1e-4, rtol=1e-3)
+def test_a_question_is_a_conversation_of_one_turn_about_a_page_as_shown() -> None:
+    rng = random.Random(0)
+    for moment in (moment for seed in range(8) for moment in wandering(seed)):
+        shown = observation_text(moment.observation, ActionFormat.NUMBERED)
+        page = TOKENIZER.decode(TOKENIZER.encode(shown, add_special_tokens=False))
+        for question in maker().about(moment, rng):
+            text = TOKENIZER.decode(question.ids)
+            system, user = text.split("<|user|>")
+            assert system.startswith("<|system|> fetch the crate the task names answer with the number of one choice")
+            assert user.strip().startswith(page)
+            assert "<skill>" in text
+            assert text.count("<|assistant|>") == 1
+            assert [TOKENIZER.decode([question.ids[p + 1]]) for p in question.positions][1] == "<|end|>"
 
 
-def test_a_question_with_advice_after_the_observation_is_an_episode_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reskill_agents.trainers.drills.GAPS", (0,))
-    moments = wandering(3)
-    drill = drill_maker().drill(moments, random.Random(0))
-    tree, asked = drill.tree, drill.positions[-1]
-    assert tree is not None
-    kept = [n for n, b in enumerate(tree.branches) if n <= asked and (b == 4 or (b == 0 and n < tree.sees[asked]))]
-    assert [tree.places[n] for n in kept] == list(range(len(kept)))
-    text = TOKENIZER.decode([drill.ids[n] for n in kept])
-    assert text.startswith("<|system|> fetch the crate the task names answer with the number of one choice <|user|>")
-    assert text.endswith("</skill> <|assistant|>")
-    assert text.count("<|end|>") == text.count("<|user|>") - 1
+def test_most_questions_are_about_advice_that_changes_the_choice_and_no_held_out_pair_is_asked() -> None:
+    rng, made = random.Random(1), maker()
+    questions = made.questions(rng, 300)
+    decided = sum(question.weights[0] == WEIGHTS.advised for question in questions)
+    assert decided / len(questions) > 0.7
+    block = {ids: directive for directive, ids in made.blocks.items()}
+    for question in questions[:100]:
+        told = [
+            d
+            for ids, d in block.items()
+            if any(question.ids[n : n + len(ids)] == ids for n in range(len(question.ids)))
+        ]
+        assert not any(held_out(a, b) for a, b in itertools.combinations(told, 2))
 
 
 def test_wandering_shows_what_carelessness_alone_seldom_reaches() -> None:
@@ -246,17 +240,36 @@ def test_advice_already_fulfilled_counts_as_deciding() -> None:
     assert any(turn.decided for turn in shipped)
 
 
-def test_drills_come_first_and_the_last_episodes_come_as_they_are() -> None:
+def test_questions_give_way_to_whole_episodes() -> None:
     source = curriculum()
-    assert all(episode.tree for _ in range(3) for episode in source.batch(DRILLS_ONLY / 2))
-    late = [source.batch(1.0) for _ in range(4)]
-    assert not any(episode.tree for batch in late for episode in batch)
-    assert source.episodes >= sum(map(len, late))
-    dense = curriculum()
-    played_batches = [batch for _ in range(12) if not (batch := dense.batch((DRILLS_ONLY + NATURAL_FROM) / 2))[0].tree]
-    weights = [e.weights[::2] for batch in played_batches for e in batch]
-    advised = sum(weight == LossWeights().advised for one in weights for weight in one)
-    assert advised / sum(map(len, weights)) > 0.4, "dense: cut after the last advised choice"
+    early = [len(e.positions) for _ in range(30) for e in source.batch(0.0)]
+    late = [len(e.positions) for _ in range(30) for e in source.batch(1.0)]
+    assert sum(count == 2 for count in early) / len(early) > 0.5
+    assert source.episodes > 0
+    assert sum(late) / len(late) > 2 * sum(early) / len(early) * 0.9
+    assert max(late) > 6, "episodes are whole"
+
+
+def test_local_heads_look_at_the_tokens_just_before() -> None:
+    model = new_model(TOKENIZER, StandinSize(hidden=64, layers=2, heads=2, mlp=64, max_context=512), seed=1)
+    model.set_attn_implementation("eager")
+    (encoded,) = EpisodeEncoder(TOKENIZER).encode(played(told(MOST), 1), LossWeights())
+    with torch.no_grad():
+        attention = model(input_ids=torch.tensor([encoded.ids]), output_attentions=True).attentions[0][0]
+    for head, offset in enumerate(OFFSETS):
+        found = attention[head].argmax(-1)[8:]
+        expected = torch.arange(len(encoded.ids))[8:] - offset
+        assert (found == expected).float().mean() > 0.9
+
+
+def test_reduced_precision_gives_nearly_the_same_logits() -> None:
+    model = small_model()
+    batch = collate(EpisodeEncoder(TOKENIZER).encode(played(told(MOST), 9), LossWeights()))
+    with torch.no_grad():
+        exact = action_logits(model, batch)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            reduced = action_logits(model, batch)
+    torch.testing.assert_close(reduced.float(), exact, atol=0.05, rtol=0.05)
 
 
 def test_orthogonalised_brings_singular_values_near_one() -> None:
@@ -264,6 +277,7 @@ def test_orthogonalised_brings_singular_values_near_one() -> None:
     values = torch.linalg.svdvals(orthogonalised(matrix))
     assert 0.6 < values.min() <= values.max() < 1.3
     assert orthogonalised(matrix.mT).shape == (40, 24)
+    torch.testing.assert_close(orthogonalised(torch.stack([matrix, 2 * matrix]))[1], orthogonalised(matrix))
 
 
 def test_muon_moves_a_matrix_downhill_by_its_rate() -> None:

@@ -18,7 +18,7 @@ EMPTY = SkillLibrary()
 NO_EXPLORATION = CreationConfig(explore=0)
 CRATE = ActionClass("crate")
 MOST = Directive(Form.AMONG, CRATE, criterion=Criterion.MOST_TASK_WORDS)
-FEWEST = Directive(Form.AMONG, CRATE, criterion=Criterion.FEWEST_TASK_WORDS)
+LAST = Directive(Form.AMONG, CRATE, criterion=Criterion.LAST_LISTED)
 SEALED = Directive(Form.AVOID, CRATE, mark="sealed")
 
 
@@ -99,7 +99,7 @@ async def test_pruned_advice_counts_as_rejected(episodes: list[Episode]) -> None
 
 
 async def test_better_advice_replaces_what_it_contradicts(episodes: list[Episode]) -> None:
-    library = SkillLibrary((skill_for(FEWEST, Trigger()),))
+    library = SkillLibrary((skill_for(LAST, Trigger()),))
     result = await create(episodes, library, config=NO_EXPLORATION)
     assert result.proposal is not None
     kinds = [operation.kind for operation in result.proposal.operations]
@@ -108,7 +108,7 @@ async def test_better_advice_replaces_what_it_contradicts(episodes: list[Episode
 
 
 async def test_a_live_skill_whose_advice_does_harm_is_deleted() -> None:
-    library = SkillLibrary((skill_for(FEWEST, Trigger()),))
+    library = SkillLibrary((skill_for(Directive(Form.AVOID, ActionClass("tag")), Trigger()),))
     episodes = careless(480, seed=1, library_digest=library.digest)
     result = await create(episodes, library, config=NO_EXPLORATION)
     assert result.proposal is not None

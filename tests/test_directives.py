@@ -71,7 +71,6 @@ def test_after_looks_at_the_last_choice_only() -> None:
     ("criterion", "expected"),
     [
         (Criterion.MOST_TASK_WORDS, DOOR),
-        (Criterion.FEWEST_TASK_WORDS, DOOR),
         (Criterion.FIRST_LISTED, DOOR),
         (Criterion.LAST_LISTED, GATE),
     ],
@@ -80,11 +79,10 @@ def test_among_chooses_by_its_criterion_and_ties_go_to_the_first(criterion: Crit
     assert follow([Directive(Form.AMONG, DOORS, criterion=criterion)], [DOOR, GATE, FINISH], GATE) is expected
 
 
-def test_most_and_fewest_words_differ_where_overlap_does() -> None:
+def test_most_words_goes_by_overlap() -> None:
     plain = Choice("open[c]", "glass pane", "door")
     assert (overlap(DOOR, TASK), overlap(plain, TASK)) == (1, 0)
-    for criterion, expected in ((Criterion.MOST_TASK_WORDS, DOOR), (Criterion.FEWEST_TASK_WORDS, plain)):
-        assert follow([Directive(Form.AMONG, DOORS, criterion=criterion)], [plain, DOOR], plain) is expected
+    assert follow([Directive(Form.AMONG, DOORS, criterion=Criterion.MOST_TASK_WORDS)], [plain, DOOR], plain) is DOOR
 
 
 def test_among_does_not_touch_other_kinds() -> None:

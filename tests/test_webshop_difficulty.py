@@ -51,7 +51,7 @@ def test_the_graded_score_shows_single_right_things(world: WebShopWorld) -> None
         assert result(world, USEFUL[name]).score > careless + 0.03, name
 
 
-@pytest.mark.parametrize("name", ["avoid option", "soon buy now", "fewest item", "fewest search", "soon next"])
+@pytest.mark.parametrize("name", ["avoid option", "soon buy now", "last item", "last search", "soon next"])
 def test_harmful_advice_does_not_help(world: WebShopWorld, name: str) -> None:
     assert result(world, HARMFUL[name]).success <= 0.03
     assert result(world, HARMFUL[name], *USEFUL.values()).success <= result(world, *USEFUL.values()).success + 0.08

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import itertools
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
 import re2
 
-from reskill_agents.directives import ActionClass, Criterion, Directive, Form, body_for, class_phrase, obey, sentence
+from reskill_agents.directives import ActionClass, Directive, Form, body_for, class_phrase, obey, sentence
 from reskill_agents.environment import action_verb
 from reskill_agents.induction_candidates import contradict, enumerate_directives
 from reskill_agents.library import SkillLibrary
@@ -22,16 +22,8 @@ from reskill_agents.trainers.scripted import Advice, ScriptedEpisode
 from reskill_agents.trigger import Repeat, Trigger, TriggerKind
 from reskill_agents.vocabulary import MIN_TASKS, ActionVocabulary, learn_vocabulary
 
-FORM_WEIGHTS = {
-    Form.AMONG: 0.36,
-    Form.BEFORE: 0.27,
-    Form.AFTER: 0.08,
-    Form.AVOID: 0.17,
-    Form.SOON: 0.06,
-    Form.ONCE: 0.06,
-}
-COUNT_WEIGHTS = (0.12, 0.26, 0.24, 0.20, 0.18)  # how many directives an episode hears, 0 to 4
-RELATED_CHANCE = 0.4  # a further directive is about the kind of choice of an earlier one
+COUNT_WEIGHTS = (0.12, 0.20, 0.20, 0.22, 0.26)  # how many directives an episode hears, 0 to 4
+RELATED_CHANCE = 0.5  # a further directive is about the kind of choice of an earlier one
 TRIGGER_WEIGHTS = {
     TriggerKind.GENERAL: 0.35,
     TriggerKind.BEGINNING: 0.15,
@@ -67,11 +59,25 @@ class Category:
             bool(directive.mark),
         )
 
-    @property
-    def hardness(self) -> float:
-        """How much practice it needs: what is decided by words of the task takes longest to learn (measured)."""
-        by_words = self.criterion in (Criterion.MOST_TASK_WORDS, Criterion.FEWEST_TASK_WORDS)
-        return (3.0 if by_words else 1.0) * (9.0 if self.other == "named" else 1.0) * (2.0 if self.marked else 1.0)
+    def practice(self, grouped: frozenset[str]) -> float:
+        """How much practice it gets, relative: what is decided by words of the task takes longest to learn (measured).
+
+        Args:
+            grouped: kinds whose choices are alternatives of one group; all others lead somewhere.
+        """
+        match self.form:
+            case Form.AMONG:
+                return 1.5 if self.target in grouped else 3.5
+            case Form.BEFORE if self.target == "literal":
+                return {"named": 7.0, "open": 1.0, "literal": 1.5}[self.other]
+            case Form.BEFORE:
+                return 0.7
+            case Form.AFTER:
+                return 1.0 if self.other == "named" else 0.6
+            case Form.AVOID:
+                return 6.0 if self.marked else 1.0
+            case _:
+                return 1.0
 
 
 def _sort(target: ActionClass) -> str:
@@ -132,6 +138,20 @@ class Exploration:
         return tuple([f"^{re2.escape(verb)}" for verb in verbs] + [f"^{re2.escape(action)}$" for action in exact])
 
     @cached_property
+    def grouped(self) -> frozenset[str]:
+        """Kinds whose choices come in groups of alternatives."""
+        choices = (choice for episode in self.episodes for turn in episode.turns for choice in turn.situation.choices)
+        return frozenset(choice.kind for choice in choices if choice.group)
+
+    @cached_property
+    def categories(self) -> dict[Category, list[Directive]]:
+        """The grammar by category."""
+        found: dict[Category, list[Directive]] = defaultdict(list)
+        for directive in self.grammar:
+            found[Category.of(directive)].append(directive)
+        return dict(found)
+
+    @cached_property
     def max_choices(self) -> int:
         """The longest list of choices seen."""
         return max(len(turn.situation.choices) for episode in self.episodes for turn in episode.turns)
@@ -169,20 +189,13 @@ class AdviceSampler:
     def of(cls, exploration: Exploration, words: Sequence[str]) -> AdviceSampler:
         """A sampler over the whole grammar.
 
-        Forms as in ``FORM_WEIGHTS``, inside a form by the hardness of categories, inside a category by how often the
-        advice bites.
+        Categories by the practice they need, inside a category by how often the advice bites.
         """
-        bite = exploration.bite()
-        raw = {directive: _IDLE_WEIGHT + bite[directive] for directive in exploration.grammar}
-        members: Counter[Category] = Counter()
-        for directive, weight in raw.items():
-            members[Category.of(directive)] += weight  # type: ignore[assignment]
-        of_form = {form: sum(c.hardness for c in members if c.form is form) for form in Form}
-        weights: dict[Directive, float] = {}
-        for directive, weight in raw.items():
-            category = Category.of(directive)
-            share = FORM_WEIGHTS[directive.form] * category.hardness / of_form[directive.form]
-            weights[directive] = share * weight / members[category]
+        bite, weights = exploration.bite(), dict[Directive, float]()
+        for category, members in exploration.categories.items():
+            total = sum(_IDLE_WEIGHT + bite[directive] for directive in members)
+            share = category.practice(exploration.grouped)
+            weights |= {directive: share * (_IDLE_WEIGHT + bite[directive]) / total for directive in members}
         return cls(exploration, weights, tuple(words))
 
     @cached_property

@@ -1,8 +1,7 @@
-"""What the stand-in practises when: drills first, then drills among episodes, at the end episodes as they come."""
+"""What the stand-in practises when: mostly questions at first, more and more whole episodes."""
 
 from __future__ import annotations
 
-import dataclasses
 import random
 from collections import deque
 from collections.abc import Sequence
@@ -11,16 +10,14 @@ from functools import cached_property
 
 from reskill_agents.environment import Environment, ScriptedWorld, Split, Task
 from reskill_agents.trainers.advice import AdviceSampler
-from reskill_agents.trainers.drills import DrillMaker
 from reskill_agents.trainers.encoding import EncodedEpisode, EpisodeEncoder, LossWeights
+from reskill_agents.trainers.questions import QuestionMaker
 from reskill_agents.trainers.remedies import EffectTable
 from reskill_agents.trainers.scripted import ScriptedEpisode, play_scripted
 
-DRILLS_ONLY = 0.3  # share of the budget
-DRILL_SHARE = 0.4  # of the batches after that, falling to none over the last stretch
-NATURAL_FROM = 0.85  # from here on episodes come as they are: carelessness is learned at its true frequencies
-_KEEP_UNADVISED = 0.15  # before that, episodes in which advice changed nothing are mostly left out
-_CHUNK = 128
+QUESTION_SHARE = 0.8  # of the batches at the start, falling to none at the end
+_KEPT_UNADVISED = 0.4  # of the episodes without advice
+_QUESTIONS, _EPISODES = 192, 96  # made at a time
 
 
 @dataclass
@@ -44,7 +41,7 @@ class Curriculum:
     effects: EffectTable = field(default_factory=EffectTable)
     episode_tokens: int = 0
     episodes: int = 0
-    _drills: deque[list[EncodedEpisode]] = field(default_factory=deque)
+    _asked: deque[list[EncodedEpisode]] = field(default_factory=deque)
     _played: deque[list[EncodedEpisode]] = field(default_factory=deque)
 
     @cached_property
@@ -52,8 +49,8 @@ class Curriculum:
         return random.Random(f"curriculum/{self.seed}")
 
     @cached_property
-    def _maker(self) -> DrillMaker:
-        return DrillMaker(self.world, self.sampler, self.encoder)
+    def _maker(self) -> QuestionMaker:
+        return QuestionMaker(self.world, self.sampler, self.encoder)
 
     @cached_property
     def _stage(self) -> tuple[Environment, Sequence[Task]]:
@@ -61,32 +58,24 @@ class Curriculum:
 
     def batch(self, share: float) -> list[EncodedEpisode]:
         """The next batch when ``share`` (0..1) of the budget is used."""
-        drill = share < DRILLS_ONLY or self._rng.random() < DRILL_SHARE * min(1.0, (1 - share) / (1 - NATURAL_FROM))
-        waiting = self._drills if drill else self._played
+        asked = self._rng.random() < QUESTION_SHARE * (1 - share)
+        waiting = self._asked if asked else self._played
         if not waiting:
-            made = self._maker.drills(self._rng, _CHUNK) if drill else self._episodes(share)
+            made = self._maker.questions(self._rng, _QUESTIONS) if asked else self._whole_episodes()
             buckets = length_buckets(made, self.tokens_per_batch)
             self._rng.shuffle(buckets)
             waiting.extend(buckets)
         return waiting.popleft()
 
-    def _episodes(self, share: float) -> list[EncodedEpisode]:
-        natural = share >= NATURAL_FROM
+    def _whole_episodes(self) -> list[EncodedEpisode]:
         kept: list[ScriptedEpisode] = []
-        while len(kept) < _CHUNK:
+        while len(kept) < _EPISODES:
             episode = self._play()
-            if not natural:
-                advised = [index for index, turn in enumerate(episode.turns) if turn.advised]
-                if not advised and self._rng.random() > _KEEP_UNADVISED:
-                    continue
-                if advised:
-                    # one turn more: that nothing is due any longer has to be learned too
-                    episode = dataclasses.replace(episode, turns=episode.turns[: advised[-1] + 2])
-            kept.append(episode)
+            if episode.directives or self._rng.random() < _KEPT_UNADVISED:
+                kept.append(episode)
         encoded = self.encoder.encode(kept, LossWeights())
-        if natural:
-            self.episodes += len(encoded)
-            self.episode_tokens += sum(len(episode.ids) for episode in encoded)
+        self.episodes += len(encoded)
+        self.episode_tokens += sum(len(episode.ids) for episode in encoded)
         return encoded
 
     def _play(self) -> ScriptedEpisode:

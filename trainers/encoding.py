@@ -17,25 +17,12 @@ _REMEMBERED = 50_000
 
 
 @dataclass(frozen=True, slots=True)
-class Branching:
-    """Per token of a tree: its branch (0: the shared trunk), its position id, and how much of the trunk it sees.
-
-    A token sees the first ``sees`` tokens of the trunk, and the tokens before it in its own branch.
-    """
-
-    branches: tuple[int, ...]
-    places: tuple[int, ...]
-    sees: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class EncodedEpisode:
-    """Token ids with, for each token to be said, the position before it and its loss weight; a sequence or a tree."""
+    """Token ids with, for each token to be said, the position before it and its loss weight."""
 
     ids: tuple[int, ...]
     positions: tuple[int, ...]
     weights: tuple[float, ...]
-    tree: Branching | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from reskill_agents.trainers.standin_gate import library_of
 from reskill_agents.vocabulary import ActionVocabulary
 
 MIN_HEARD = 20  # episodes with a directive before its effect is looked at
-_MIN_GAIN = 0.03  # of the graded outcome, to join the best set
+_MIN_GAIN = 0.03  # of the graded outcome, to count as useful and to join the best set
 
 
 @dataclass
@@ -51,9 +51,10 @@ class EffectTable:
         }
 
     def useful(self, *, z: float = 3.0) -> list[Directive]:
-        """Directives with a clearly positive effect, best first."""
+        """Directives that clearly raise the graded outcome, and by more than a trifle, best first."""
         effects = self.effects()
-        return sorted((d for d, (_, score) in effects.items() if score > z), key=lambda d: -effects[d][0])
+        clear = (d for d, (gain, score) in effects.items() if score > z and gain > _MIN_GAIN)
+        return sorted(clear, key=lambda d: -effects[d][0])
 
     def harmful(self, *, z: float = 3.0) -> list[Directive]:
         """Directives with a clearly negative effect, worst first."""

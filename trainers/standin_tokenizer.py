@@ -30,7 +30,6 @@ PHRASES = (
     "is offered",
     "take the one",
     "that shares the most words with the task",
-    "that shares the fewest words with the task",
     "listed first",
     "listed last",
     "the task names",

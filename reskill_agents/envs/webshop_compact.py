@@ -66,7 +66,7 @@ class CompactView:
         self._words = request_words(goal, tuple(wanted.options) if wanted else ())
         self._slots = {_stem(word): f"w{number}" for number, word in enumerate(self._words, 1)}
         self._searches = self._offer_searches(random.Random(f"searches/{seed}/{goal.instruction}"))
-        self._items: dict[str, tuple[Choice, ...]] = {}
+        self._items: dict[tuple[str, ...], tuple[Choice, ...]] = {}
 
     @property
     def task(self) -> str:
@@ -83,7 +83,7 @@ class CompactView:
         if session.page is Page.DONE or product is None:
             return Observation("done", (), self.task)
         if session.page is Page.ITEM:
-            return Observation(self._item_text(session, product), self._item_choices(product), self.task)
+            return Observation(self._item_text(session, product), self._item_choices(session, product), self.task)
         buttons = (Choice(f"click[{PREVIOUS}]", "prev", "button"), _button(BACK_TO_SEARCH))
         return Observation(f"{session.page} page {self._seen_on(session.page, product)}", buttons, self.task)
 
@@ -162,10 +162,13 @@ class CompactView:
         ]
         return f"item page . chosen {' '.join(shown)}" if shown else f"item page {self._label(product)}"
 
-    def _item_choices(self, product: Product) -> tuple[Choice, ...]:
-        if product.asin not in self._items:
+    def _item_choices(self, session: ShopSession, product: Product) -> tuple[Choice, ...]:
+        """Option values, then buttons. A group that is chosen is not offered again: what is left to do is what is listed."""
+        groups = [(label, group) for label, group in self._groups(product) if group not in session.chosen]
+        key = (product.asin, *(group for _, group in groups))
+        if key not in self._items:
             options: dict[str, Choice] = {}
-            for label, group in self._groups(product):
+            for label, group in groups:
                 for value in self._offered(product.options[group]):
                     action = f"click[{value}]"
                     if "[" not in value:  # the original's action pattern cannot name it
@@ -178,8 +181,8 @@ class CompactView:
                 _button(BACK_TO_SEARCH),
                 _button(BUY_NOW),
             )
-            self._items[product.asin] = (*options.values(), *buttons)
-        return self._items[product.asin]
+            self._items[key] = (*options.values(), *buttons)
+        return self._items[key]
 
     def _offered(self, values: Sequence[str]) -> Sequence[str]:
         """At most :data:`MAX_VALUES` values in page order, the ones that share most with the request kept."""

@@ -36,8 +36,7 @@ USEFUL: Mapping[str, Directive] = {
 HARMFUL: Mapping[str, Directive] = {
     "avoid option": Directive(Form.AVOID, OPTION),
     "soon buy now": Directive(Form.SOON, BUY),
-    "fewest item": Directive(Form.AMONG, ITEM, criterion=Criterion.FEWEST_TASK_WORDS),
-    "fewest search": Directive(Form.AMONG, ActionClass("search"), criterion=Criterion.FEWEST_TASK_WORDS),
+    "last search": Directive(Form.AMONG, ActionClass("search"), criterion=Criterion.LAST_LISTED),
     "last item": Directive(Form.AMONG, ITEM, criterion=Criterion.LAST_LISTED),
     "first item": Directive(Form.AMONG, ITEM, criterion=Criterion.FIRST_LISTED),
     "description before buy": Directive(Form.BEFORE, BUY, ActionClass("button", "description")),
