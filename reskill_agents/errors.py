@@ -51,3 +51,19 @@ class RunFolderError(ReSkillError):
 
 class ContextOverflow(ReSkillError):
     """A prompt leaves no room for an answer. An outcome of the episode, not a fault."""
+
+
+class StoreError(ReSkillError):
+    """The live store refused something, or what it holds is damaged; nothing was written."""
+
+
+class UnknownRunError(StoreError):
+    """An outcome names a run or thread that was never recorded in this namespace."""
+
+
+class OutcomeConflictError(StoreError):
+    """Another score was recorded for the same run or thread before; the first one stays."""
+
+
+class CoordinationError(StoreError):
+    """A lock was not free in time, or a lease was lost."""
