@@ -88,7 +88,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Observation:
+class RunOutcomes:
     """A run with its outcomes so far; none of them yet is an empty tuple."""
 
     run: Run

@@ -13,7 +13,7 @@ from reskill_agents.live_records import (
     Fact,
     Json,
     Namespace,
-    Observation,
+    RunOutcomes,
     Outcome,
     Removed,
     Run,
@@ -108,7 +108,7 @@ class SkillStore(Protocol):
 
     def observations(
         self, *, trial: str | None = None, window: int | None = None, since: float = 0.0
-    ) -> list[Observation]:
+    ) -> list[RunOutcomes]:
         """Runs with their outcomes, oldest first: of a trial (and window), of no trial (``trial=""``), or all (``None``)."""
         ...
 
