@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
+from reskill_agents.coordination import Lease
 from reskill_agents.episodes import Episode
 from reskill_agents.library import SkillLibrary
 from reskill_agents.live_records import (
@@ -13,10 +14,10 @@ from reskill_agents.live_records import (
     Fact,
     Json,
     Namespace,
-    RunOutcomes,
     Outcome,
     Removed,
     Run,
+    RunOutcomes,
     SealedWindow,
     ThreadPin,
     TrialRecord,
@@ -155,7 +156,7 @@ class SkillStore(Protocol):
         """Serve an imported library; with ``by``, it is a recorded decision of that person. Refused while pinned."""
         ...
 
-    def promote(self, trial_id: str, *, by: str = "", reason: str = "") -> Activation:
+    def promote(self, trial_id: str, *, by: str = "", reason: str = "", lease: Lease | None = None) -> Activation:
         """Serve the candidate of a trial whose recorded verdict accepted it. Repeating it changes nothing.
 
         Raises:
@@ -186,10 +187,30 @@ class SkillStore(Protocol):
         """End of the freeze."""
         ...
 
-    # Trials. Only the holder of the lease writes these.
+    # Trials. One process at a time writes these: the holder of the lease.
 
-    def save_trial(self, trial: TrialRecord) -> None:
-        """Write or replace the record of a trial. Refused once the trial has a verdict, except to close it."""
+    def lease(self, holder: str, seconds: float) -> Lease | None:
+        """Take or renew the right to write verdicts here; ``None`` while another holder has it.
+
+        Give it to ``save_trial``, ``record_verdict`` and ``promote``: they check it where they write.
+        """
+        ...
+
+    def release(self, lease: Lease) -> None:
+        """Give it back."""
+        ...
+
+    @property
+    def one_evolver_only(self) -> bool:
+        """Whether the lease binds this process only, so that a single evolver process is supported."""
+        ...
+
+    def save_trial(self, trial: TrialRecord, *, lease: Lease | None = None) -> None:
+        """Write or replace the record of a trial. Once it has a verdict it cannot be open.
+
+        Raises:
+            CoordinationError: ``lease`` was lost.
+        """
         ...
 
     def trial(self, trial_id: str) -> TrialRecord | None:
@@ -201,7 +222,10 @@ class SkillStore(Protocol):
         ...
 
     def open_trial(self) -> TrialRecord | None:
-        """The newest open trial, from memory, as fresh as :meth:`active`; ``None`` while frozen or pinned."""
+        """The newest open trial, from memory, as fresh as :meth:`active`.
+
+        ``None`` while frozen or pinned, and when its incumbent is no longer the library served (a rollback).
+        """
         ...
 
     def seal_window(self, trial_id: str, window: int, *, grace_s: float = 0.0) -> SealedWindow:
@@ -215,11 +239,12 @@ class SkillStore(Protocol):
         """All, by window."""
         ...
 
-    def record_verdict(self, verdict: VerdictRecord) -> VerdictRecord:
-        """Write the verdict of a trial, once; the same one again changes nothing.
+    def record_verdict(self, verdict: VerdictRecord, *, lease: Lease | None = None) -> VerdictRecord:
+        """Write the verdict of a trial, once, and close the trial; the same one again changes nothing.
 
         Raises:
             StoreError: another verdict is there, or a window it names is not sealed.
+            CoordinationError: ``lease`` was lost.
         """
         ...
 
