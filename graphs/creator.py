@@ -15,6 +15,8 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from reskill_agents.assertions import Assertion
 from reskill_agents.episodes import Episode
+from reskill_agents.errors import ConfigError
+from reskill_agents.graphs.creator_approval import creation_thread
 from reskill_agents.graphs.creator_graph import creator_graph
 from reskill_agents.graphs.creator_state import (
     Author,
@@ -44,6 +46,7 @@ async def create(
     config: CreationConfig | None = None,
     checkpointer: BaseCheckpointSaver[str] | None = None,
     thread: str = "",
+    approve: bool = False,
 ) -> CreationResult:
     """One creation round.
 
@@ -59,12 +62,19 @@ async def create(
         checkpointer: keeps the state after every node under ``thread``; a killed creation that is called again with the
             same inputs goes on where it was.
         thread: name of this creation in the checkpointer.
+        approve: pause before the end (``interrupt``) until a person decides; needs a checkpointer. The result then says
+            ``waiting``, and :func:`~reskill_agents.graphs.creator_approval.answer_creation` goes on with the decision.
+
+    Raises:
+        ConfigError: ``approve`` without a checkpointer.
 
     Returns:
         A proposal that applies to ``library``, or none when nothing is worth trying. What episodes hold never raises,
         and whatever fails inside ends in a result with a note: a creation never stops training or an app.
     """
     started = time.perf_counter()
+    if approve and checkpointer is None:
+        raise ConfigError("approve=True needs a checkpointer: a creation that waits must be kept somewhere")
     work = CreationWork(
         tuple(episodes),
         library,
@@ -73,6 +83,7 @@ async def create(
         seed,
         config or CreationConfig(),
         author or OfflineAuthor(),
+        approve,
     )
     if not work.scored:
         report = CreationReport(work.author.name, notes=("there are no episodes with an outcome",))
@@ -82,8 +93,11 @@ async def create(
     except Exception as error:
         note = f"the creation failed ({type(error).__name__}: {error}); the offline author did all of it"
         _log.warning(note, exc_info=True)
-        state = await _run_offline(replace(work, author=OfflineAuthor()), note)
-    return _result(work, state, time.perf_counter() - started)
+        state = await _run_offline(replace(work, author=OfflineAuthor(), approve=False), note)
+    result = _result(work, state, time.perf_counter() - started)
+    if approve and (result.proposal or result.quarantine):  # it failed on the way: a person is asked all the same
+        return replace(result, proposal=None, waiting=True)
+    return result
 
 
 async def _run(work: CreationWork, checkpointer: BaseCheckpointSaver[str] | None, thread: str) -> CreatorState:
@@ -91,9 +105,13 @@ async def _run(work: CreationWork, checkpointer: BaseCheckpointSaver[str] | None
     start: CreatorState | None = {"attempt": 0, "notes": [], "insights": []}
     settings: RunnableConfig = {"recursion_limit": 100}
     if checkpointer is not None:
-        settings["configurable"] = {"thread_id": thread or f"creation-{work.seed}"}
-        if (await graph.aget_state(settings)).next:
+        name = thread or f"creation-{work.seed}"
+        settings = creation_thread(name)
+        state = await graph.aget_state(settings)
+        if state.next:
             start = None  # unfinished: go on
+        elif state.values:
+            await checkpointer.adelete_thread(name)  # finished: what it found is not to be counted twice
     return await graph.ainvoke(start, settings, context=work)  # type: ignore[return-value]
 
 
@@ -121,4 +139,5 @@ def _result(work: CreationWork, state: CreatorState, seconds: float) -> Creation
         seconds=seconds,
     )
     handed_on = diagnosis.assertions if diagnosis else work.assertions
-    return CreationResult(state.get("proposal"), report, handed_on, quarantine)
+    proposed, waiting = state.get("proposal"), "__interrupt__" in state
+    return CreationResult(None if waiting else proposed, report, handed_on, quarantine, waiting, proposed)

@@ -64,7 +64,7 @@ class ModelAuthor:
         """One call a task."""
         answer = await self.client.ask(
             "analyse",
-            system_prompt(work),
+            system_prompt(),
             analyse_prompt(work, sample),
             AnalysisAnswer,
             check=lambda given: _unfit(work, given.insight, *given.succeeding, *given.failing, given.skills),
@@ -84,7 +84,7 @@ class ModelAuthor:
         """One call; assertions are added, and dropped, all else goes on (the newest first when there are too many)."""
         answer = await self.client.ask(
             "diagnose",
-            system_prompt(work),
+            system_prompt(),
             diagnose_prompt(work, insights, checks),
             DiagnosisAnswer,
             check=lambda given: _unfit(work, *given.problems, *(new.text for new in given.add_assertions)),
@@ -101,7 +101,7 @@ class ModelAuthor:
         """One call."""
         answer = await self.client.ask(
             "recommend",
-            system_prompt(work),
+            system_prompt(),
             recommend_prompt(work, diagnosis),
             RecommendationAnswer,
             check=lambda given: _recommendation_problems(work, given),
@@ -125,7 +125,7 @@ class ModelAuthor:
             return Operation.delete(recommendation.target)
         answer = await self.client.ask(
             "author",
-            system_prompt(work),
+            system_prompt(),
             write_prompt(work, recommendation, problems),
             SkillAnswer,
             check=lambda given: _skill_problems(work, given, recommendation),

@@ -16,6 +16,7 @@ from langgraph.types import RetryPolicy, Send
 from reskill_agents.assertions import Assertion, GradeResult, grade
 from reskill_agents.episodes import graded_outcome
 from reskill_agents.errors import CreatorError, ProposalError, SkillError
+from reskill_agents.graphs.creator_approval import approve
 from reskill_agents.graphs.creator_sampling import sample_tasks
 from reskill_agents.graphs.creator_state import (
     Author,
@@ -43,7 +44,8 @@ _RETRY = RetryPolicy(max_attempts=2, initial_interval=0.2, retry_on=(OSError, Ti
 def creator_graph(checkpointer: BaseCheckpointSaver[str] | None = None) -> _Graph:
     """The compiled graph; the work of a round is its runtime context.
 
-    One ``analyse`` task a sampled task runs at a time (``Send``); nodes that meet a passing fault are tried twice.
+    One ``analyse`` task a sampled task runs at a time (``Send``); nodes that meet a passing fault are tried twice. The last
+    node waits for a person (``interrupt``) when the work says so.
     """
     graph = StateGraph(CreatorState, context_schema=CreationWork)
     nodes = {
@@ -54,6 +56,7 @@ def creator_graph(checkpointer: BaseCheckpointSaver[str] | None = None) -> _Grap
         "recommend": _recommend,
         "author": _author,
         "verify": _verify,
+        "approve": approve,
     }
     for name, node in nodes.items():
         graph.add_node(name, node, retry_policy=_RETRY)
@@ -64,7 +67,8 @@ def creator_graph(checkpointer: BaseCheckpointSaver[str] | None = None) -> _Grap
     graph.add_edge("diagnose", "recommend")
     graph.add_conditional_edges("recommend", lambda state: "author" if state.get("plan") else END, ["author", END])
     graph.add_edge("author", "verify")
-    graph.add_conditional_edges("verify", _again, ["author", END])
+    graph.add_conditional_edges("verify", _again, ["author", "approve"])
+    graph.add_edge("approve", END)
     return graph.compile(checkpointer=checkpointer, name="skill-creator")
 
 
@@ -73,7 +77,7 @@ def _fan_out(state: CreatorState) -> list[Send] | str:
 
 
 def _again(state: CreatorState) -> str:
-    return END if state.get("attempt") == -1 else "author"
+    return "approve" if state.get("attempt") == -1 else "author"
 
 
 async def _with_fallback(

@@ -6,10 +6,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from rapidfuzz import fuzz
+
 from reskill_agents.graphs.creator_state import PastVerdict
 from reskill_agents.library import Operation, OperationKind, Proposal
 from reskill_agents.trigger import Trigger, TriggerKind
 
+ALIKE = 90  # token-sort ratio (0..100) of two bodies from which on they count as the same advice
 BARRED_AT = 1.0  # a rejection counts 1 / (operations of the proposal) against each; at 1 it is barred
 
 
@@ -45,6 +48,18 @@ class VerdictMemory:
         """Whether ``body`` must not be proposed on old evidence."""
         return self.strikes(body) >= BARRED_AT - 1e-9
 
+    def forbidden(self, operation: Operation) -> bool:
+        """Whether a person said no to this change: the same text, or the same trigger or deletion of the same skill."""
+        wanted = _shape([operation])
+        body = _text(operation)
+        for verdict in self.verdicts:
+            if verdict.by_person and not verdict.accepted:
+                for refused in verdict.proposal.operations:
+                    alike = body is not None and _alike(body, _text(refused) or "")
+                    if alike or _shape([refused]) == wanted:
+                        return True
+        return False
+
     def last_step(self, body: str) -> int:
         """Step of the latest verdict that concerned ``body``; -1 when none did."""
         bodies = self._bodies_by_name()
@@ -64,6 +79,14 @@ class VerdictMemory:
 
     def _bodies_by_name(self) -> dict[str, str]:
         return {o.name: o.skill.body for v in self.verdicts for o in v.proposal.operations if o.skill is not None}
+
+
+def _alike(one: str, other: str) -> bool:
+    """The same words in about the same order; closed templates count only when equal (one slot is another advice)."""
+    if one == other:
+        return True
+    closed = all(text.startswith("**When to use:** ") and "`" in text for text in (one, other))
+    return not closed and bool(other) and fuzz.token_sort_ratio(one, other) >= ALIKE
 
 
 def _text(operation: Operation) -> str | None:

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from reskill_agents.episodes import Episode
 from reskill_agents.graphs.creator_memory import rejected_ideas
 from reskill_agents.graphs.creator_state import (
+    ACTIONS_FENCE,
+    OBSERVATIONS_FENCE,
+    TASK_FENCE,
     CheckFinding,
     CreationWork,
     Diagnosis,
@@ -26,14 +29,14 @@ _SHOWN_OBSERVATIONS = 8
 
 
 def fence(text: str, canary: str) -> str:
-    """``text`` as recorded data: between marks that hold the canary, which the text cannot know."""
+    """``text`` as recorded data: between marks that hold this log's canary, which the text cannot know."""
     inner = text.replace("</log", "<\\/log").replace(canary, "")
     return f"<log {canary}>\n{inner}\n</log {canary}>"
 
 
-def system_prompt(work: CreationWork) -> str:
+def system_prompt() -> str:
     """What every node's model is told."""
-    return render("creator/system.jinja", canary=work.canary)
+    return render("creator/system.jinja")
 
 
 def analyse_prompt(work: CreationWork, sample: TaskSample) -> str:
@@ -41,9 +44,9 @@ def analyse_prompt(work: CreationWork, sample: TaskSample) -> str:
     episodes = [work.by_id[name] for name in (*sample.good, *sample.poor)]
     return render(
         "creator/analyse.jinja",
-        task=fence(_cut(episodes[0].task.text, 1000), work.canary),
-        good=[fence(transcript(work.by_id[name]), work.canary) for name in sample.good],
-        poor=[fence(transcript(work.by_id[name]), work.canary) for name in sample.poor],
+        task=fence(_cut(episodes[0].task.text, 1000), work.canary(f"{TASK_FENCE}{sample.task_id}")),
+        good=[fence(transcript(work.by_id[name]), work.canary(name)) for name in sample.good],
+        poor=[fence(transcript(work.by_id[name]), work.canary(name)) for name in sample.poor],
         skills=list(work.library),
     )
 
@@ -54,7 +57,7 @@ def diagnose_prompt(work: CreationWork, insights: Sequence[Insight], checks: Seq
         "creator/diagnose.jinja",
         insights=list(insights),
         checks=list(checks),
-        actions=[fence("\n".join(_some_actions(work)), work.canary)],
+        actions=[fence("\n".join(_some_actions(work)), work.canary(ACTIONS_FENCE))],
     )
 
 
@@ -104,8 +107,8 @@ def write_prompt(work: CreationWork, recommendation: Recommendation, problems: S
         reason=recommendation.reason,
         suggested=trigger_words(recommendation.trigger) if recommendation.trigger else "",
         trigger_help=render("creator/trigger_help.jinja"),
-        observations=fence("\n".join(_some_observations(work)), work.canary),
-        actions=fence("\n".join(_some_actions(work)), work.canary),
+        observations=fence("\n".join(_some_observations(work)), work.canary(OBSERVATIONS_FENCE)),
+        actions=fence("\n".join(_some_actions(work)), work.canary(ACTIONS_FENCE)),
         max_characters=work.config.max_characters,
         problems=list(problems),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import operator
 import random
 from collections.abc import Sequence
@@ -18,6 +19,10 @@ from reskill_agents.library import DEFAULT_CAPACITY, Operation, OperationKind, P
 from reskill_agents.linter import LogWords
 from reskill_agents.skill import MAX_AUTHORED_CHARACTERS, Skill
 from reskill_agents.trigger import Trigger
+
+TASK_FENCE = "task/"  # fences that hold no whole episode
+ACTIONS_FENCE = "some actions"
+OBSERVATIONS_FENCE = "some observations"
 
 
 class TriggerGate(StrEnum):
@@ -79,12 +84,14 @@ class PastVerdict:
         accepted: whether it was adopted.
         reason: the verdict in words (shown to a model author).
         step: training step of the verdict, -1 outside training; evidence counts as new when it is later.
+        by_person: a person said so. A person's no to an operation stands whatever later evidence says.
     """
 
     proposal: Proposal
     accepted: bool
     reason: str = ""
     step: int = -1
+    by_person: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +186,7 @@ class Draft:
 
 @dataclass(frozen=True)
 class CreationWork:
-    """The inputs of one creation; nodes read it, nothing changes it."""
+    """The inputs of one creation; nodes read it, nothing changes it. ``approve``: wait for a person at the end."""
 
     episodes: tuple[Episode, ...]
     library: SkillLibrary
@@ -188,6 +195,7 @@ class CreationWork:
     seed: int
     config: CreationConfig
     author: Author
+    approve: bool = False
 
     def rng(self, purpose: str) -> random.Random:
         """Randomness for one purpose, the same whenever it is asked for."""
@@ -240,12 +248,33 @@ class CreationWork:
             texts.update(dict.fromkeys((episode.task.text, episode.final_observation, episode.model)))
             for turn in episode.turns:
                 texts.update(dict.fromkeys((turn.observation, turn.action, *turn.tools)))
-        return LogWords(tuple(texts), frozenset({self.canary}))
+        return LogWords(tuple(texts), self.canaries)
 
     @cached_property
-    def canary(self) -> str:
-        """A random word planted in every fence around log text; who repeats it copied without reading."""
-        return f"{self.rng('canary').getrandbits(64):016x}"
+    def _canary_key(self) -> bytes:
+        """Depends on every text of every log: who plants text in one log changes it, and cannot know the others."""
+        digest = hashlib.blake2b(f"{self.seed}/canaries".encode(), digest_size=32)
+        for episode in self.scored:
+            texts = [episode.episode_id, episode.task.text, episode.final_observation]
+            texts += [text for turn in episode.turns for text in (turn.observation, turn.action, turn.response)]
+            for text in texts:
+                digest.update(f"{len(text)}:".encode() + text.encode("utf-8", "replace"))
+        return digest.digest()
+
+    def canary(self, log: str) -> str:
+        """The word in the fence around one log (an episode's id, or a label); who repeats it copied without reading.
+
+        The same inputs give the same words, so that a cached creation asks the same prompts.
+        """
+        label = log.encode("utf-8", "replace")
+        return hashlib.blake2b(label, key=self._canary_key, digest_size=8).hexdigest()
+
+    @cached_property
+    def canaries(self) -> frozenset[str]:
+        """Every word that may stand in a fence of this creation."""
+        tasks = (f"{TASK_FENCE}{episode.task.task_id}" for episode in self.scored)
+        logs = (episode.episode_id for episode in self.scored)
+        return frozenset(self.canary(log) for log in (*logs, *tasks, ACTIONS_FENCE, OBSERVATIONS_FENCE))
 
 
 class CreatorState(TypedDict, total=False):
@@ -335,9 +364,13 @@ class CreationResult:
         report: how it came about.
         assertions: to hand to the next creation.
         quarantine: drafts that only a person may let in.
+        waiting: a person is asked; ``proposed`` is what about, and ``proposal`` stays empty until the answer.
+        proposed: what the creation came to, before any person.
     """
 
     proposal: Proposal | None
     report: CreationReport
     assertions: tuple[Assertion, ...] = ()
     quarantine: tuple[Draft, ...] = ()
+    waiting: bool = False
+    proposed: Proposal | None = None

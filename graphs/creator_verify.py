@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from rapidfuzz import fuzz
 
 from reskill_agents.episodes import Episode
+from reskill_agents.graphs.creator_memory import ALIKE, VerdictMemory
 from reskill_agents.graphs.creator_state import CreationWork, Draft, TriggerGate
 from reskill_agents.graphs.offline_author import OfflineAuthor
 from reskill_agents.library import Operation, OperationKind, SkillLibrary
@@ -18,7 +19,6 @@ from reskill_agents.trigger import TriggerKind
 
 PAPER_TRIGGER_RATE = 0.5  # share of episodes, the paper's gate
 LEAST_TRIGGER_RATE = 0.05  # a skill that fires in fewer episodes than this cannot be seen in a trial
-ALIKE = 90  # token-sort ratio (0..100) of two bodies from which on they count as the same advice
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +108,8 @@ def _lint(work: CreationWork, draft: Draft, operation: Operation) -> LintReport:
 
 def draft_problems(work: CreationWork, operation: Operation) -> list[str]:
     """Everything that speaks against one draft but its wording; empty when it may be tried."""
+    if VerdictMemory(work.verdicts).forbidden(operation):
+        return [f"{operation.name}: a person rejected this before"]
     if operation.kind is OperationKind.DELETE:
         return [] if operation.name in work.library.by_name else [f"there is no skill {operation.name!r} to delete"]
     skill = result_of(operation, work.library)

@@ -125,6 +125,8 @@ class OfflineAuthor:
         body = advice_body(found.advice)
         if any(skill.body == body for skill in work.library):
             return False
+        if memory.forbidden(Operation.add(skill_for(found.advice, Trigger()))):
+            return False
         if not memory.barred(body):
             return True
         fresh = work.induction.measure(found.advice, after_step=memory.last_step(body))

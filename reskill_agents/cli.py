@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reskill_agents.cli_creator import create, grade
+from reskill_agents.cli_review import review
 from reskill_agents.errors import ReSkillError
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ app = typer.Typer(
 
 app.command()(create)
 app.command()(grade)
+app.command()(review)
 
 Folder = Annotated[Path, typer.Argument(help="A skill folder, a skill pack, or a folder of skill folders.")]
 Run = Annotated[Path, typer.Argument(help="A run folder (it holds config.json).")]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,52 +11,74 @@ import typer
 
 if TYPE_CHECKING:
     from reskill_agents.assertions import Assertion
+    from reskill_agents.episode_logs import LogProblem
     from reskill_agents.episodes import Episode
+    from reskill_agents.graphs.creator_state import CreationResult
 
 Logs = Annotated[list[Path], typer.Option("--log", help="Episode log, JSON lines; may be given several times.")]
 
 
 def create(
     log: Logs,
-    out: Annotated[Path, typer.Option(help="Folder for library/, assertions.json and report.json.")],
+    out: Annotated[Path, typer.Option(help="Folder for library/, assertions.json, report.json and review.json.")],
     library: Annotated[Path | None, typer.Option(help="Skill pack in force; default: none.")] = None,
     creator: Annotated[str, typer.Option(help="offline, or openai:MODEL[@BASE_URL].")] = "offline",
+    offline: Annotated[bool, typer.Option("--offline", help="The same as --creator offline.")] = False,
+    approve: Annotated[
+        bool, typer.Option("--approve", help="Wait for `reskill review` before anything changes.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
 ) -> None:
     """Write skills from failure logs. They are untested: put them on trial before you trust them."""
-    from reskill_agents.assertions import save_assertions
-    from reskill_agents.conformance import record_cases
-    from reskill_agents.graphs.creator import create as create_skills
+    from reskill_agents.errors import ConfigError
     from reskill_agents.graphs.creator_author import author_from_spec
-    from reskill_agents.library import SkillLibrary
-    from reskill_agents.packs import Lineage, export_pack, read_pack
+    from reskill_agents.graphs.creator_logs import create_from_logs
+    from reskill_agents.packs import read_pack
+
+    if offline and creator != "offline":
+        raise ConfigError(f"--offline and --creator {creator} contradict each other")
+    author = (
+        None
+        if creator == "offline"
+        else author_from_spec(creator, cache=out / "answers", transcript=out / "transcript.jsonl")
+    )
+    pack = read_pack(library) if library else None
+    out.mkdir(parents=True, exist_ok=True)
+    creation = asyncio.run(
+        create_from_logs(
+            log,
+            out,
+            author=author,
+            library=pack.library if pack else None,
+            lineage=pack.lineage if pack else None,
+            seed=seed,
+            approve=approve,
+        )
+    )
+    _say_skipped(creation.problems)
+    _say_created(creation.result, out)
+
+
+def _say_created(result: CreationResult, out: Path) -> None:
     from reskill_agents.progress_text import operations_text
 
-    episodes = _read(log)
-    pack = read_pack(library) if library else None
-    before = pack.library if pack else SkillLibrary()
-    author = author_from_spec(creator, cache=out / "answers", transcript=out / "transcript.jsonl")
-    out.mkdir(parents=True, exist_ok=True)
-    result = asyncio.run(create_skills(episodes, before, author=author, seed=seed))
-    after = result.proposal.apply(before) if result.proposal else before
-    known = pack.lineage if pack else {}
-    lineage = {
-        skill.name: known.get(skill.name, Lineage(evidence={"tested": False, "episodes": len(episodes)}))
-        for skill in after
-    }
-    export_pack(after, out / "library", lineage=lineage, cases=record_cases(after, episodes))
-    save_assertions(result.assertions, out / "assertions.json")
-    (out / "report.json").write_text(json.dumps(asdict(result.report), indent=2, ensure_ascii=False) + "\n", "utf-8")
     for note in result.report.notes:
         typer.echo(f"note: {note}", err=True)
-    if result.proposal is None:
+    if result.proposed is None and not result.quarantine:
         typer.echo("nothing worth trying")
         return
-    typer.echo(f"proposed: {operations_text(result.proposal)}")
-    typer.echo(f"because: {result.proposal.reason}")
-    for line in result.proposal.evidence:
-        typer.echo(f"  {line}")
-    typer.echo(f"library: {out / 'library'} (untested)")
+    if result.proposed is not None:
+        typer.echo(f"proposed: {operations_text(result.proposed)}")
+        typer.echo(f"because: {result.proposed.reason}")
+        for line in result.proposed.evidence:
+            typer.echo(f"  {line}")
+    for draft in result.quarantine:
+        if draft.operation is not None:
+            typer.echo(f"in quarantine: {draft.operation.name} ({'; '.join(draft.quarantine)})")
+    if result.waiting:
+        typer.echo(f"nothing changes before you say so: reskill review {out}")
+    else:
+        typer.echo(f"library: {out / 'library'} (untested; reskill review {out} shows the evidence)")
 
 
 def grade(
@@ -66,21 +86,17 @@ def grade(
     assertions: Annotated[Path, typer.Option(help="assertions.json of `reskill create`.")],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object an episode.")] = False,
 ) -> None:
-    """Grade episodes by assertions: passed, failed or not applicable, with the turns that show it."""
-    from reskill_agents.assertions import grade as grade_episodes
+    """Grade episodes by assertions: passed, failed or not applicable, with the turns that show it (0-based)."""
     from reskill_agents.assertions import load_assertions
+    from reskill_agents.graphs.creator_logs import grade_logs
 
-    episodes, checks = _read(log), load_assertions(assertions)
     if not as_json:
-        _print_rates(episodes, checks)
+        _print_rates(_read(log), load_assertions(assertions))
         return
-    for episode, graded in zip(episodes, grade_episodes(episodes, checks), strict=True):
-        expectations = [
-            {"text": check.text, "passed": given.result.value, "evidence": list(given.evidence)}
-            for check, given in zip(checks, graded.grades, strict=True)
-        ]
-        entry = {"episode": episode.episode_id, "score": episode.score, "expectations": expectations}
-        typer.echo(json.dumps(entry, ensure_ascii=False))
+    graded = grade_logs(assertions, log)
+    _say_skipped(graded.problems)
+    for line in graded.lines():
+        typer.echo(line)
 
 
 def _print_rates(episodes: Sequence[Episode], checks: Sequence[Assertion]) -> None:
@@ -106,12 +122,16 @@ def _print_rates(episodes: Sequence[Episode], checks: Sequence[Assertion]) -> No
     Console().print(table)
 
 
-def _read(paths: Sequence[Path]) -> list[Episode]:
-    from reskill_agents.log_files import read_logs
+def _read(paths: Sequence[Path]) -> Sequence[Episode]:
+    from reskill_agents.episode_logs import read_logs
 
-    episodes, problems = read_logs(paths)
+    reading = read_logs(paths, need_outcome=False)
+    _say_skipped(reading.problems)
+    return reading.episodes
+
+
+def _say_skipped(problems: Sequence[LogProblem]) -> None:
     for problem in problems[:10]:
         typer.echo(f"passed over: {problem}", err=True)
     if len(problems) > 10:
-        typer.echo(f"passed over: {len(problems) - 10} more lines", err=True)
-    return episodes
+        typer.echo(f"passed over: {len(problems) - 10} more entries", err=True)

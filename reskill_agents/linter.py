@@ -123,7 +123,17 @@ class LogWords:
     def canary_in(self, text: str) -> str:
         """The first canary in ``text``; empty when there is none."""
         folded = text.casefold()
-        return next((canary for canary in sorted(self.canaries) if canary.casefold() in folded), "")
+        for length, known in self._canaries_by_length.items():
+            for start in range(len(folded) - length + 1):
+                if folded[start : start + length] in known:
+                    return folded[start : start + length]
+        return ""
+
+    @cached_property
+    def _canaries_by_length(self) -> dict[int, frozenset[str]]:
+        """There is a canary a log, so one pass over the text must do for all of them."""
+        folded = {canary.casefold() for canary in self.canaries if canary}
+        return {size: frozenset(c for c in folded if len(c) == size) for size in sorted({len(c) for c in folded})}
 
 
 def _sequences(text: str) -> Iterator[tuple[str, ...]]:
