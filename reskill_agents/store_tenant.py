@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from langgraph.store.base import BaseStore, GetOp, Item, Op, PutOp
 from pydantic import TypeAdapter, ValidationError
@@ -53,19 +53,20 @@ def label(text: str) -> str:
 
 def tenant_label(namespace: Namespace) -> str:
     """The whole namespace as one label, so that no tenant's is a prefix of another's."""
-    if isinstance(namespace, str):
+    given: object = namespace
+    if isinstance(given, str):
         raise StoreError(f"a namespace is a tuple of labels, got the text {namespace!r}")
     return "/".join(label(part) for part in namespace) or "~"
 
 
 @cache
-def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
+def _adapter(kind: Hashable) -> TypeAdapter[Any]:
+    return TypeAdapter(cast("type[Any]", kind))
 
 
 def to_json(record: object) -> dict[str, Any]:
     """A record of ``live_records`` as JSON values."""
-    value = _adapter(type(record)).dump_python(record, mode="json")
+    value = _adapter(cast("Hashable", type(record))).dump_python(record, mode="json")
     assert isinstance(value, dict)
     return value
 
@@ -77,7 +78,7 @@ def from_json(kind: type[Record], value: Mapping[str, object]) -> Record:
         StoreError: when it is no such record.
     """
     try:
-        record: Record = _adapter(kind).validate_python(value)
+        record: Record = _adapter(cast("Hashable", kind)).validate_python(value)
     except ValidationError as error:
         raise StoreError(f"a damaged {kind.__name__} in the store: {error}") from error
     return record
