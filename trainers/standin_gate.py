@@ -33,7 +33,7 @@ class CloneGate:
     """
 
     max_success_without: float = 0.05
-    min_success_with: float = 0.15
+    min_success_with: float = 0.45
     tasks: int = 128
     tag: tuple[str, str] | None = None
 
