@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from reskill_agents.cli_ab import ab
 from reskill_agents.cli_creator import create, grade
+from reskill_agents.cli_live import forget, serve_outcomes, sweep
 from reskill_agents.cli_review import review
 from reskill_agents.errors import ReSkillError
 
@@ -27,6 +29,10 @@ app = typer.Typer(
 
 app.command()(create)
 app.command()(grade)
+app.command()(ab)
+app.command()(forget)
+app.command()(sweep)
+app.command()(serve_outcomes)
 app.command()(review)
 
 Folder = Annotated[Path, typer.Argument(help="A skill folder, a skill pack, or a folder of skill folders.")]
