@@ -16,7 +16,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from reskill_agents.assertions import Assertion
 from reskill_agents.episodes import Episode
 from reskill_agents.errors import ConfigError
-from reskill_agents.graphs.creator_approval import creation_thread
+from reskill_agents.graphs.creator_approval import creation_thread, exact
 from reskill_agents.graphs.creator_graph import creator_graph
 from reskill_agents.graphs.creator_state import (
     Author,
@@ -139,5 +139,5 @@ def _result(work: CreationWork, state: CreatorState, seconds: float) -> Creation
         seconds=seconds,
     )
     handed_on = diagnosis.assertions if diagnosis else work.assertions
-    proposed, waiting = state.get("proposal"), "__interrupt__" in state
+    proposed, waiting = exact(state.get("proposal")), "__interrupt__" in state
     return CreationResult(None if waiting else proposed, report, handed_on, quarantine, waiting, proposed)

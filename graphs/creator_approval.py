@@ -19,7 +19,7 @@ from reskill_agents.skill_json import proposal_to_json
 def quarantined(drafts: Sequence[Draft]) -> tuple[Quarantined, ...]:
     """The drafts that nothing but their wording speaks against: a person may let them in."""
     return tuple(
-        Quarantined(draft.operation, draft.quarantine)
+        Quarantined(draft.operation, tuple(draft.quarantine))
         for draft in drafts
         if draft.operation is not None and draft.quarantine and not draft.problems
     )
@@ -43,6 +43,13 @@ async def approve(state: CreatorState, runtime: Runtime[CreationWork]) -> Creato
     final = decided(decision, proposal, runtime.context.library, held)
     said = f"a person said: {decision.ruling.value}" + (f" ({decision.reason})" if decision.reason else "")
     return {"proposal": final, "notes": [said]}
+
+
+def exact(proposal: Proposal | None) -> Proposal | None:
+    """``proposal`` with tuples where a checkpoint made lists of them."""
+    if proposal is None:
+        return None
+    return Proposal(tuple(proposal.operations), proposal.reason, tuple(proposal.evidence))
 
 
 def creation_thread(thread: str) -> RunnableConfig:
@@ -69,9 +76,9 @@ async def answer_creation(
     if state.next != ("approve",):
         raise ConfigError(f"thread={thread!r}: no creation waits for a decision there")
     drafts = quarantined(state.values.get("drafts", ()))
-    decided(decision, state.values.get("proposal"), work.library, drafts)  # refuse before anything is consumed
+    decided(decision, exact(state.values.get("proposal")), work.library, drafts)  # refuse before anything is consumed
     ended = await graph.ainvoke(Command(resume=decision_to_json(decision)), settings, context=work)
-    return ended.get("proposal")
+    return exact(ended.get("proposal"))
 
 
-__all__ = ["answer_creation", "approve", "creation_thread", "quarantined"]
+__all__ = ["answer_creation", "approve", "creation_thread", "exact", "quarantined"]

@@ -73,6 +73,8 @@ def _read_edited(folder: Path) -> tuple[Skill, ...]:
 
 
 def _ask(shown: Review, admitted: tuple[str, ...], reason: str) -> Decision | None:
+    import click
+
     from reskill_agents.library import OperationKind
     from reskill_agents.review import Decision, Ruling
     from reskill_agents.skill_md import parse_skill_md, render_skill_md
@@ -86,7 +88,7 @@ def _ask(shown: Review, admitted: tuple[str, ...], reason: str) -> Decision | No
         after = shown.proposal.apply(shown.before) if shown.proposal else shown.before
         for operation in shown.proposal.operations if shown.proposal else ():
             if operation.kind is not OperationKind.DELETE:
-                text = typer.edit(render_skill_md(after.by_name[operation.name]), extension=".md")
+                text = click.edit(render_skill_md(after.by_name[operation.name]), extension=".md")
                 if text is not None:
                     edited.append(parse_skill_md(text, operation.name))
         if not edited:

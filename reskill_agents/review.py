@@ -123,8 +123,8 @@ class Review:
         lines: list[str] = []
         for name in dict.fromkeys([*self.before.by_name, *after.by_name]):
             old, new = (_skill_lines(library.by_name.get(name)) for library in (self.before, after))
-            names = [f"{name}/SKILL.md" if text else "/dev/null" for text in (old, new)]
-            lines += difflib.unified_diff(old, new, *names, lineterm="", n=50)
+            source, target = (f"{name}/SKILL.md" if text else "/dev/null" for text in (old, new))
+            lines += difflib.unified_diff(old, new, source, target, n=50, lineterm="")
         return "\n".join(lines)
 
 

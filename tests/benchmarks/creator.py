@@ -2,6 +2,7 @@
 
     python tests/benchmarks/creator.py                 # everything, about 15 minutes on one core
     python tests/benchmarks/creator.py --part shop     # shop | early | within | planted | shuffled
+    python tests/benchmarks/creator.py --part planted --seeds 3    # fewer seeds; --splits for early and within
 
 Parts:
 
@@ -51,7 +52,8 @@ ROOT = Path(__file__).resolve().parents[2]
 LOGS = ROOT.parent / "shared" / "data" / "failure_logs"
 RESULTS = Path(__file__).parent / "results" / "creator.md"
 EARLY_TURNS = 3
-SPLITS = 50
+SPLITS = 50  # fixed splits of tasks (--splits)
+SEEDS = 10  # planted logs of each size (--seeds)
 RIDGE = 30.0
 STATES = 0.2  # correlation with a planted habit from which on a check states it
 Floats = npt.NDArray[np.float64]
@@ -288,7 +290,7 @@ def planted() -> list[str]:
     lines = ["| episodes | seeds | recall | false discovery rate | findings | CPU s |", "|---|---|---|---|---|---|"]
     for count in (1600, 3200):
         recalled, false, findings, spent = 0, 0, 0, 0.0
-        for seed in range(10):
+        for seed in range(SEEDS):
             log = planted_log(count, tasks=count // 4, seed=100 + seed)
             started = time.process_time()
             induction = induce(log.episodes, rng=random.Random(seed), config=InductionConfig(rate=0.05))
@@ -299,8 +301,8 @@ def planted() -> list[str]:
             false += sum(max(found.values()) < STATES for found in stated)
             findings += len(stated)
         lines.append(
-            f"| {count} | 10 | {recalled / 10 / len(HABITS):.2f} | {false / max(findings, 1):.3f} "
-            f"| {findings / 10:.1f} | {spent / 10:.1f} |"
+            f"| {count} | {SEEDS} | {recalled / SEEDS / len(HABITS):.2f} | {false / max(findings, 1):.3f} "
+            f"| {findings / SEEDS:.1f} | {spent / SEEDS:.1f} |"
         )
     return lines
 
@@ -336,9 +338,13 @@ PARTS: dict[str, tuple[str, Callable[[], list[str]]]] = {
 
 def main() -> None:
     """Run the parts asked for and write the page."""
+    global SPLITS, SEEDS
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", choices=[*PARTS], help="only this part; the page is then printed, not written")
-    part = parser.parse_args().part
+    parser.add_argument("--splits", type=int, default=SPLITS, help="of tasks, for early and within (default 50)")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="planted logs of each size (default 10)")
+    asked = parser.parse_args()
+    part, SPLITS, SEEDS = asked.part, asked.splits, asked.seeds
     page = ["# The skill creator: measurements", "", "Made by `python tests/benchmarks/creator.py`.", ""]
     for name in [part] if part else PARTS:
         title, run = PARTS[name]
