@@ -26,6 +26,9 @@ _WORD = re.compile(r"[A-Za-z_][A-Za-z_'*]*|\*")
 _MOST = 24  # heads and whole actions, and observations, that are kept, the most widespread first
 _MOST_WORDS = 12
 _LONGEST_LITERAL = 40
+_LONGEST_NAME = 48
+_MOST_NAME_WORDS = 3
+_MOST_CALLED_WORDS = 6  # find_user_id_by_name_zip(...)
 _SPREAD = 0.03  # share of the tasks in which a template must occur
 _TWIN = 0.9  # overlap (Jaccard) from which on two templates are one
 
@@ -98,6 +101,8 @@ def _templates_of(action: str) -> Iterable[tuple[Template, str]]:
     if head is None:
         return
     verb, bracket = head.group(1), head.group(2)
+    if not _speakable(verb, called=bool(bracket)):
+        return
     yield (
         Template(f"(?i)^\\s*{re2.escape(verb.lower())}" + (f"\\s*\\{bracket}" if bracket else r"\b"), ""),
         verb + bracket,
@@ -114,6 +119,12 @@ def _templates_of(action: str) -> Iterable[tuple[Template, str]]:
     words = (found.lower() for found in _WORD.findall(flat[head.end() :]))
     for word in dict.fromkeys(word for word in words if word not in STOP_WORDS):
         yield Template(f"(?i)\\s{re2.escape(word)}\\b" if word[0].isalpha() else r"\s\*", "", word), word
+
+
+def _speakable(name: str, *, called: bool) -> bool:
+    """Whether a name is one: a sentence joined by underscores is what an attacker writes into a log."""
+    most = _MOST_CALLED_WORDS if called else _MOST_NAME_WORDS
+    return len(name) <= _LONGEST_NAME and len(re.split(r"[_.-]+", name.strip("_.-"))) <= most
 
 
 def _show(template: Template, spelling: str) -> str:

@@ -16,7 +16,7 @@ from functools import cached_property
 
 from reskill_agents.linter_patterns import PATTERNS, Rule
 from reskill_agents.linter_secrets import card_numbers, encoded_runs, random_looking
-from reskill_agents.linter_unicode import fold, invisible_characters, mixed_script_words, squeezed
+from reskill_agents.linter_unicode import fold, invisible_characters, mixed_script_words, separated, squeezed
 from reskill_agents.skill import Skill
 
 SHARED_WORDS = 5  # words in a row that an authored skill may not share with a log
@@ -79,7 +79,8 @@ def _findings(text: str, field: str) -> Iterator[Finding]:
         yield _finding(Rule.INVISIBLE, field, f"U+{ord(character):04X}")
     for word in mixed_script_words(text):
         yield _finding(Rule.LOOK_ALIKE, field, word)
-    views = dict.fromkeys((text, fold(text), squeezed(fold(text))))
+    plain = fold(text)
+    views = dict.fromkeys((text, plain, squeezed(plain), separated(plain)))
     for rule, pattern in PATTERNS:
         for view in views:
             match = pattern.search(view)

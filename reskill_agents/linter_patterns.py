@@ -222,6 +222,18 @@ _SOURCES: tuple[tuple[Rule, str], ...] = (
         r"\b(?:ignorez|oubliez|ignoriere|ignorieren\s+sie|vergiss|ignora(?:r)?|olvida|dimentica|ignoruj)\b|"
         r"(?:игнорируй|забудь|忽略|忘记|无视|無視|무시하)",
     ),
+    (
+        Rule.INSTRUCTION,
+        rf"\b{_DROP}\b[^.\n]{{0,30}}\b(?:approval|permission|consent|authori[sz]ation|confirmation)s?\b|"
+        r"\b(?:approval|permission|consent|authori[sz]ation)s?\s+(?:is|are)\s+(?:not|no\s+longer|never)\s+"
+        r"(?:needed|required|necessary)\b",
+    ),
+    (Rule.INSTRUCTION, r"\bfrom\s+now\s+on\b"),
+    (
+        Rule.INSTRUCTION,
+        r"\b(?:when|while|before|if)\s+(?:you\s+)?(?:write|writing|create|creating|generate|generating|author|authoring)\s+"
+        r"(?:an?\s+|the\s+|any\s+|this\s+|new\s+)*skills?\b",
+    ),
     (Rule.EXFILTRATION, rf"\b{_GIVE_AWAY}\b[^.\n]{{0,50}}\b{_PRIVATE}\b"),
     (
         Rule.EXFILTRATION,

@@ -19,6 +19,8 @@ _LOOK_ALIKES = str.maketrans(
     "aeopcyxijsdqwbbhkmtABEKMHOPCTYXIJSaopivktuxABEZHIKMNOPTYX",
 )
 _SPACED = re2.compile(r"\b(?:[A-Za-z][ .\-_*|]){3,}[A-Za-z]\b")
+_JOINT = re.compile(r"(?<=[^\W_])[_.\-]+(?=[^\W_])")
+_HUMP = re.compile(r"(?<=[a-z])(?=[A-Z][a-z])")
 _LEET = str.maketrans("01345@$", "oieasas")
 _LEET_WORD = re2.compile(r"[A-Za-z0-9@$]*(?:[A-Za-z][01345@$]|[01345@$][A-Za-z])[A-Za-z0-9@$]*")
 
@@ -67,6 +69,11 @@ def fold(text: str) -> str:
     plain = "".join(c for c in plain if c in _ALLOWED_CONTROLS or c == "\ufffd" or not _invisible(c))
     decomposed = unicodedata.normalize("NFD", plain)
     return "".join(c for c in decomposed if not unicodedata.combining(c))
+
+
+def separated(text: str) -> str:
+    """``ignore_all_rules`` and ``ignoreAllRules`` as words: a name can carry a sentence."""
+    return _HUMP.sub(" ", _JOINT.sub(" ", text))
 
 
 def squeezed(text: str) -> str:
