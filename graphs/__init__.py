@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from reskill_agents.graphs.agent import Agent, AgentConfig
     from reskill_agents.graphs.chat_model import PolicyChatModel
     from reskill_agents.graphs.chat_templates import ChatTokenizer
+    from reskill_agents.graphs.middleware import ReSkillMiddleware
+    from reskill_agents.graphs.prompt_nodes import route_skills, skill_node, with_skills
     from reskill_agents.graphs.recorder import record_calls
     from reskill_agents.graphs.rollout import Rollout, play_episode, play_many
 
@@ -17,20 +19,28 @@ _LAZY = {
     "AgentConfig": "agent",
     "ChatTokenizer": "chat_templates",
     "PolicyChatModel": "chat_model",
+    "ReSkillMiddleware": "middleware",
     "Rollout": "rollout",
     "play_episode": "rollout",
     "play_many": "rollout",
     "record_calls": "recorder",
+    "route_skills": "prompt_nodes",
+    "skill_node": "prompt_nodes",
+    "with_skills": "prompt_nodes",
 }
 __all__ = [
     "Agent",
     "AgentConfig",
     "ChatTokenizer",
     "PolicyChatModel",
+    "ReSkillMiddleware",
     "Rollout",
     "play_episode",
     "play_many",
     "record_calls",
+    "route_skills",
+    "skill_node",
+    "with_skills",
 ]
 
 

@@ -1,28 +1,53 @@
-"""Skills as prompt nodes in a hand-written ``StateGraph`` over ``MessagesState``."""
+"""Skills as prompt nodes in a hand-written ``StateGraph``, over ``MessagesState`` or a schema of the user's own."""
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable
-from typing import Annotated, TypeAlias, TypedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Annotated, Any, TypeAlias, TypedDict, cast
 
 from langchain_core.messages import BaseMessage
+from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.config import get_config, get_stream_writer
 from langgraph.graph import MessagesState
+from langgraph.runtime import get_runtime
 from langgraph.types import Send
 
-from reskill_agents.graphs.anchors import AnchoredSkill, fire, render_anchored
+from reskill_agents.episodes import Firing
+from reskill_agents.graphs.anchors import (
+    AnchoredSkill,
+    fire,
+    last_answer,
+    merge_anchored,
+    render_anchored,
+    replay,
+    turn_context,
+)
+from reskill_agents.graphs.served import Metadata, NamespaceOf, ServedSkills, turn_record
 from reskill_agents.graphs.skill_nodes import FiredSkill, run_skill_sync
 from reskill_agents.library import SkillLibrary
-from reskill_agents.selection import SkillSelector
+from reskill_agents.selection import SkillSelector, words_as_tokens
+from reskill_agents.serving import RunNote, RunRecorder, SkillProvider
 
-Skills: TypeAlias = SkillLibrary | SkillSelector
+Skills: TypeAlias = SkillLibrary | SkillSelector | SkillProvider
+MessagesOf: TypeAlias = str | Callable[[Any], Sequence[BaseMessage]]
+CHANNEL = "skills"
+
+
+class SkillChannel(TypedDict, total=False):
+    """What a schema of the user's own adds: ``class MyState(SkillChannel): ...``.
+
+    With another channel name write the annotation out: ``advice: Annotated[list[AnchoredSkill], merge_anchored]``.
+    """
+
+    skills: Annotated[list[AnchoredSkill], merge_anchored]
 
 
 class SkillState(MessagesState):
     """``MessagesState`` and the skills that entered the conversation, by anchor."""
 
-    skills: Annotated[list[AnchoredSkill], operator.add]
+    skills: Annotated[list[AnchoredSkill], merge_anchored]
 
 
 class SkillsUpdate(TypedDict):
@@ -37,11 +62,19 @@ class PromptCall(TypedDict):
     skill: AnchoredSkill
 
 
-def skill_node(library: Skills) -> Callable[[SkillState], SkillsUpdate]:
+def skill_node(
+    skills: Skills,
+    *,
+    messages: MessagesOf | None = None,
+    channel: str = CHANNEL,
+    agent: str | None = None,
+    recorder: RunRecorder | None = None,
+    namespace: tuple[str, ...] | NamespaceOf = (),
+) -> Callable[[Any], dict[str, list[AnchoredSkill]]]:
     """One node that executes every fired skill; put it before the node that calls the model.
 
-    It writes firings into the ``skills`` channel (which it adds to the graph's state) and leaves ``messages`` alone;
-    the model's node sends ``with_skills(state)`` instead of ``state["messages"]``::
+    It writes firings into the ``skills`` channel and leaves ``messages`` alone; the model's node sends
+    ``with_skills(state)`` instead of ``state["messages"]``::
 
         def call_model(state: SkillState):
             return {"messages": [model.invoke(with_skills(state))]}
@@ -52,30 +85,50 @@ def skill_node(library: Skills) -> Callable[[SkillState], SkillsUpdate]:
         graph.add_edge("skills", "model")
 
     Each firing is a custom stream event and, where a callback handler listens, a run called ``skill:<name>``.
-    """
-    selector = _selector(library)
 
-    def skills(state: SkillState) -> SkillsUpdate:
-        fired, _ = fire(selector, state["messages"], state.get("skills") or [])
+    Args:
+        skills: one library, or a provider that decides for every thread.
+        messages: for a schema of the user's own: the name of its messages, or a function from the state to them. Without
+            it the graph's state is ``MessagesState`` and gets the channel by itself; with it the schema declares the
+            channel (:class:`SkillChannel`).
+        channel: where firings are kept. Agents with libraries of their own that share a state take one each.
+        agent: whose answers count as turns where several agents share the messages.
+        recorder: takes notes. An answer is known when the node runs again, so a run's last turn has no action.
+        namespace: the tenant, or a function of the run's config.
+    """
+    served = ServedSkills(skills, recorder, namespace)
+
+    def run(state: Mapping[str, Any]) -> dict[str, list[AnchoredSkill]]:
+        recovered, fired = _Turn(served, messages, channel, agent, state).execute()
         for skill in fired:
             _run(skill)
-        return SkillsUpdate(skills=fired)
+        return {channel: [*recovered, *fired]}
 
-    return skills
+    def run_messages(state: SkillState) -> dict[str, list[AnchoredSkill]]:
+        return run(cast("Mapping[str, Any]", state))
+
+    return run_messages if messages is None and channel == CHANNEL else run
 
 
 def route_skills(
-    library: Skills, *, then: str = "model", node: str = "skill"
-) -> Callable[[SkillState], list[Send] | str]:
+    skills: Skills,
+    *,
+    then: str = "model",
+    node: str = "skill",
+    messages: MessagesOf | None = None,
+    channel: str = CHANNEL,
+    agent: str | None = None,
+) -> Callable[[Any], list[Send] | str]:
     """A conditional edge with one ``Send`` per fired skill, all in one superstep, in library order; else ``then``.
 
-    ``node`` is the name under which :func:`prompt_node` was added; give it an edge to ``then``.
+    ``node`` is the name under which :func:`prompt_node` (or, for another channel, :func:`prompt_node_for`) was added; give
+    it an edge to ``then``. The other arguments are those of :func:`skill_node`.
     """
-    selector = _selector(library)
+    served = ServedSkills(skills)
 
-    def route(state: SkillState) -> list[Send] | str:
-        fired, _ = fire(selector, state["messages"], state.get("skills") or [])
-        return [Send(node, PromptCall(skill=skill)) for skill in fired] or then
+    def route(state: Mapping[str, Any]) -> list[Send] | str:
+        recovered, fired = _Turn(served, messages, channel, agent, state).execute()
+        return [Send(node, PromptCall(skill=skill)) for skill in (*recovered, *fired)] or then
 
     return route
 
@@ -86,9 +139,87 @@ def prompt_node(state: PromptCall) -> SkillsUpdate:
     return SkillsUpdate(skills=[state["skill"]])
 
 
-def with_skills(state: SkillState) -> list[BaseMessage]:
-    """The messages to send to the model: the state's own, with skill text at its anchors."""
-    return render_anchored(state["messages"], state.get("skills") or [])
+def prompt_node_for(channel: str) -> Callable[[PromptCall], dict[str, list[AnchoredSkill]]]:
+    """:func:`prompt_node` for a channel of another name."""
+
+    def run(state: PromptCall) -> dict[str, list[AnchoredSkill]]:
+        _run(state["skill"])
+        return {channel: [state["skill"]]}
+
+    return run
+
+
+def with_skills(
+    state: Any, *, messages: MessagesOf | None = None, channel: str = CHANNEL, system_role: bool = True
+) -> list[BaseMessage]:
+    """The messages to send to the model: the state's own, with skill text at its anchors.
+
+    ``system_role=False`` puts start skills into the first human message, for templates without a system message.
+    """
+    return render_anchored(_messages(state, messages), state.get(channel) or [], system_role=system_role)
+
+
+def skills_metadata(
+    state: Any,
+    library: SkillLibrary | None = None,
+    *,
+    channel: str = CHANNEL,
+    count_tokens: Callable[[str], int] = words_as_tokens,
+) -> Metadata:
+    """Attributes for the model's run: ``model.invoke(with_skills(state), {"metadata": skills_metadata(state)})``."""
+    anchored: Sequence[AnchoredSkill] = state.get(channel) or []
+    metadata: Metadata = {
+        "reskill.in_context": [skill["name"] for skill in anchored],
+        "reskill.skill_tokens": sum(count_tokens(skill["text"]) for skill in anchored),
+    }
+    if library is not None:
+        metadata["reskill.library"] = library.digest
+    return metadata
+
+
+class _Turn:
+    """One visit of a node or an edge."""
+
+    def __init__(
+        self,
+        served: ServedSkills,
+        messages: MessagesOf | None,
+        channel: str,
+        agent: str | None,
+        state: Mapping[str, Any],
+    ) -> None:
+        self._served, self._agent = served, agent
+        self._messages = _messages(state, messages)
+        self._known: list[AnchoredSkill] = list(state.get(channel) or ())
+
+    def execute(self) -> tuple[list[AnchoredSkill], list[AnchoredSkill]]:
+        """(skills of earlier turns whose anchors were not kept, skills that enter now)."""
+        if self._served.idle:
+            return [], []
+        context = turn_context(self._messages, agent=self._agent)
+        config = var_child_runnable_config.get() or RunnableConfig()
+        unit = self._served.unit(self._messages, config, turn=context.turn, run_id=_run_id())
+        serving = self._served.serving(unit)
+        selector = self._served.selector(serving.library)
+        lacking = context.turn > 0 and not self._known
+        recovered = replay(selector, self._messages, agent=self._agent) if lacking else []
+        known = [*self._known, *recovered]
+        fired, selection = fire(selector, self._messages, known, agent=self._agent)
+        if self._served.recorder is not None:
+            note = RunNote(unit, serving.library.digest, serving.arm, serving.trial)
+            self._note_answer(note, known)
+            self._served.note(note, turn_record(context, selection.firings, None))
+        return recovered, fired
+
+    def _note_answer(self, note: RunNote, known: Sequence[AnchoredSkill]) -> None:
+        """The turn before, whose answer is known by now."""
+        last = last_answer(self._messages, self._agent)
+        if last < 1:
+            return
+        context, answer = turn_context(self._messages[:last], agent=self._agent), self._messages[last]
+        shown = [Firing(s["name"], s["digest"], s["turn"]) for s in known if s["turn"] == context.turn]
+        unit = self._served.same_request(note.unit, self._messages, last, context.turn)
+        self._served.note(replace(note, unit=unit, answer_id=answer.id or ""), turn_record(context, shown, answer))
 
 
 def _run(skill: AnchoredSkill) -> None:
@@ -97,5 +228,13 @@ def _run(skill: AnchoredSkill) -> None:
     )
 
 
-def _selector(library: Skills) -> SkillSelector:
-    return library if isinstance(library, SkillSelector) else SkillSelector(library)
+def _messages(state: Any, messages: MessagesOf | None) -> Sequence[BaseMessage]:
+    found = messages(state) if callable(messages) else state[messages or "messages"]
+    return cast("Sequence[BaseMessage]", found)
+
+
+def _run_id() -> str:
+    if var_child_runnable_config.get() is None:
+        return ""
+    execution = get_runtime().execution_info
+    return (execution.run_id if execution is not None else None) or ""

@@ -1,0 +1,94 @@
+"""What a live agent is served and what is noted about it: the seam between an app's runs and the store.
+
+The middleware and the prompt nodes ask a :class:`SkillProvider` which library a run carries, and tell a
+:class:`RunRecorder` what happened, so that an outcome can be recorded under the run's or the thread's id later.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from reskill_agents.episodes import Turn
+from reskill_agents.library import SkillLibrary
+from reskill_agents.trials.arm import Arm
+
+
+@dataclass(frozen=True, slots=True)
+class ServedUnit:
+    """Who is about to be served.
+
+    Args:
+        run_id: the invocation, empty where the app gave no ``run_id`` in its config.
+        thread_id: the conversation, empty where there is none. The unit of assignment is the thread, else the run.
+        namespace: the tenant.
+        model: name of the chat model, as far as it says; a verdict holds for the model it was earned under.
+        pinned: digest of the library that this thread was served before; empty on its first run. A provider serves the
+            same library again as long as it has it.
+    """
+
+    run_id: str = ""
+    thread_id: str = ""
+    namespace: tuple[str, ...] = ()
+    model: str = ""
+    pinned: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SkillServing:
+    """The library a unit carries; ``arm`` and ``trial`` only while a trial is open and the unit takes part."""
+
+    library: SkillLibrary
+    arm: Arm | None = None
+    trial: str = ""
+
+
+@runtime_checkable
+class SkillProvider(Protocol):
+    """Decides which library a unit carries."""
+
+    def serve(self, unit: ServedUnit) -> SkillServing:
+        """The library for ``unit``; the same for the same unit while a trial is open.
+
+        Called before every model call, on the event loop of asynchronous apps: answer from memory. When it raises, the
+        fault is logged and the call goes on without skills.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FixedSkills:
+    """A provider of one library for everybody."""
+
+    library: SkillLibrary
+
+    def serve(self, unit: ServedUnit) -> SkillServing:
+        """The library, outside any trial."""
+        return SkillServing(self.library)
+
+
+@dataclass(frozen=True, slots=True)
+class RunNote:
+    """Under which ids a turn can be found again, and what it was served.
+
+    ``answer_id`` is the id of the model's answer: it lets an app that has neither run ids nor threads record an outcome.
+    """
+
+    unit: ServedUnit
+    library: str
+    arm: Arm | None = None
+    trial: str = ""
+    answer_id: str = ""
+
+
+class RunRecorder(Protocol):
+    """Takes notes of live runs."""
+
+    def note_turn(self, note: RunNote, turn: Turn) -> None:
+        """Note one model call; ``turn`` carries observation, action, answer and firings.
+
+        Idempotent by (thread or run id, ``turn.index``): a later note of the same turn replaces the earlier. ``turn.index``
+        counts the model calls of the thread. May block (asynchronous apps call it in a worker thread); when it raises, the
+        fault is logged and the app goes on.
+        """
+        ...
