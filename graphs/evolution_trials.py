@@ -217,6 +217,11 @@ class TrialDesk:
         return len(finished) >= self.policy.window_units or now - oldest >= self.policy.window_s + self.policy.grace_s
 
 
+def say(store: SkillStore, trial_id: str, *, by: str, reason: str = "", approved: bool = True) -> None:
+    """Record what a person says about a trial that waits; the next step carries it out."""
+    store.put_record(APPROVALS, trial_id, {"approved": approved, "by": by, "reason": reason})
+
+
 def current_trial(trials: Sequence[LiveTrial]) -> LiveTrial | None:
     """The trial that is not over: running, or waiting for a person."""
     return next((trial for trial in reversed(trials) if trial.ending in (Ending.RUNNING, Ending.AWAITING)), None)

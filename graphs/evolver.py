@@ -36,7 +36,6 @@ from reskill_agents.graphs.evolution_ledger import (
 )
 from reskill_agents.graphs.evolution_policy import EvolutionPolicy
 from reskill_agents.graphs.evolution_trials import (
-    APPROVALS,
     Event,
     EventKind,
     Idea,
@@ -44,6 +43,7 @@ from reskill_agents.graphs.evolution_trials import (
     change_text,
     current_trial,
     reread,
+    say,
 )
 from reskill_agents.library import Proposal, SkillLibrary
 from reskill_agents.skill_json import proposal_to_json
@@ -134,7 +134,7 @@ class SkillEvolver:
 
     def approve(self, trial_id: str, *, by: str, reason: str = "", approved: bool = True) -> None:
         """Say what becomes of a trial that waits for a person; the next step carries it out."""
-        self.store.put_record(APPROVALS, trial_id, {"approved": approved, "by": by, "reason": reason})
+        say(self.store, trial_id, by=by, reason=reason, approved=approved)
 
     def _run(self, every_s: float) -> None:
         while not self._halt.is_set():

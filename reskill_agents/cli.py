@@ -11,6 +11,7 @@ import typer
 
 from reskill_agents.cli_ab import ab
 from reskill_agents.cli_creator import create, grade
+from reskill_agents.cli_evolve import register as register_evolution
 from reskill_agents.cli_live import forget, serve_outcomes, sweep
 from reskill_agents.cli_review import review
 from reskill_agents.errors import ReSkillError
@@ -34,6 +35,7 @@ app.command()(forget)
 app.command()(sweep)
 app.command()(serve_outcomes)
 app.command()(review)
+register_evolution(app)
 
 Folder = Annotated[Path, typer.Argument(help="A skill folder, a skill pack, or a folder of skill folders.")]
 Run = Annotated[Path, typer.Argument(help="A run folder (it holds config.json).")]
