@@ -4,6 +4,7 @@
 
     pack/
       <skill name>/SKILL.md        one folder a skill, to the specification
+      <skill name>/...             files the skill came with (scripts, references): kept, listed, never run
       reskill.lock.json            order, digests, lineage, evidence
       conformance/triggers.jsonl   inputs and what fires on them
 
@@ -13,17 +14,18 @@ The bytes are a fixed function of the library, its lineage and the cases: no clo
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from reskill_agents.conformance import TriggerCase, check_cases, parse_cases, render_cases
 from reskill_agents.errors import ReSkillError, SkillError
+from reskill_agents.frontmatter import parse_front_matter, render_front_matter, split_front_matter
 from reskill_agents.library import RENDERER_VERSION, SkillLibrary
+from reskill_agents.pack_tree import folder_files, write_folder
 from reskill_agents.skill_md import FILE_NAME, SkillFile, read_skill_folder, render_skill_md
 
 LOCK_NAME = "reskill.lock.json"
@@ -49,13 +51,27 @@ class Lineage:
 
 
 @dataclass(frozen=True)
+class Carried:
+    """What a skill brings along that is not ours: kept and listed, never read for meaning, never run.
+
+    Args:
+        extra: keys of its SKILL.md, as in :class:`~reskill_agents.skill_md.SkillFile`.
+        files: the other files of its folder, by path in it.
+    """
+
+    extra: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Pack:
-    """What a pack folder holds."""
+    """What a pack folder holds. ``carried`` names only skills that bring something along."""
 
     library: SkillLibrary
     lineage: Mapping[str, Lineage] = field(default_factory=dict)
     cases: tuple[TriggerCase, ...] = ()
     locked: bool = False
+    carried: Mapping[str, Carried] = field(default_factory=dict)
 
 
 class _Model(BaseModel):
@@ -69,6 +85,12 @@ class _LockedSkill(_Model):
     version: Annotated[int, Field(ge=1)] = 1
     parent: str | None = None
     evidence: dict[str, Fact] = {}
+    files: dict[str, str] = {}  # path in the skill's folder -> sha256
+
+    @model_serializer(mode="wrap")
+    def _without_empty_files(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = handler(self)
+        return content if self.files else {key: value for key, value in content.items() if key != "files"}
 
 
 class _LockedCases(_Model):
@@ -91,46 +113,36 @@ def export_pack(
     *,
     lineage: Mapping[str, Lineage] | None = None,
     cases: Sequence[TriggerCase] = (),
+    carried: Mapping[str, Carried] | None = None,
 ) -> Path:
     """Write ``library`` as a pack to ``folder``: wholly or not at all, in place of an older pack there.
 
     Args:
         lineage: by skill name; a skill without one is a first version.
         cases: see :func:`reskill_agents.conformance.record_cases`.
+        carried: by skill name: what goes along with it.
 
     Raises:
         SkillError: ``folder`` exists and is neither empty nor a pack.
     """
-    if folder.exists() and not (folder / LOCK_NAME).is_file() and (not folder.is_dir() or any(folder.iterdir())):
-        raise SkillError("exists and is no pack; it is left as it is", source=str(folder))
-    files = _pack_files(library, lineage or {}, cases)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
-        fresh, old = Path(temporary) / "fresh", Path(temporary) / "old"
-        for name, content in files.items():
-            path = fresh / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-        if folder.exists():
-            folder.replace(old)
-        try:
-            fresh.replace(folder)
-        except OSError:
-            if old.exists():
-                old.replace(folder)
-            raise
-    return folder
+    return write_folder(pack_files(library, lineage or {}, cases, carried or {}), folder, marker=LOCK_NAME)
 
 
-def _pack_files(
-    library: SkillLibrary, lineage: Mapping[str, Lineage], cases: Sequence[TriggerCase]
+def pack_files(
+    library: SkillLibrary,
+    lineage: Mapping[str, Lineage],
+    cases: Sequence[TriggerCase] = (),
+    carried: Mapping[str, Carried] | None = None,
 ) -> dict[str, bytes]:
+    """The files of a pack by their path in it: a fixed function of the arguments."""
     files: dict[str, bytes] = {}
     locked: list[_LockedSkill] = []
     for skill in library:
         line = lineage.get(skill.name, Lineage())
-        text = render_skill_md(skill, version=line.version, parent=line.parent).encode()
+        along = (carried or {}).get(skill.name, Carried())
+        text = _with_extra(render_skill_md(skill, version=line.version, parent=line.parent), along.extra).encode()
         files[f"{skill.name}/{FILE_NAME}"] = text
+        files.update({f"{skill.name}/{path}": along.files[path] for path in sorted(along.files)})
         locked.append(
             _LockedSkill(
                 name=skill.name,
@@ -139,6 +151,7 @@ def _pack_files(
                 version=line.version,
                 parent=line.parent,
                 evidence=dict(sorted(line.evidence.items())),
+                files={path: _sha256(along.files[path]) for path in sorted(along.files)},
             )
         )
     conformance = None
@@ -149,6 +162,23 @@ def _pack_files(
     lock = _Lock(library=library.digest, skills=locked, conformance=conformance)
     files[LOCK_NAME] = (lock.model_dump_json(indent=2) + "\n").encode()
     return files
+
+
+def _with_extra(text: str, extra: Mapping[str, str]) -> str:
+    """A rendered SKILL.md with the keys that other tools wrote."""
+    if not extra:
+        return text
+    front, body = split_front_matter(text)
+    values = parse_front_matter(front)
+    metadata = values.pop("metadata", {})
+    flat = {key: value for key, value in values.items() if isinstance(value, str)}
+    inner = {k: v for k, v in metadata.items() if isinstance(v, str)} if isinstance(metadata, dict) else {}
+    for key in sorted(extra):
+        if key.startswith("metadata."):
+            inner[key.removeprefix("metadata.")] = extra[key]
+        else:
+            flat[key] = extra[key]
+    return render_front_matter({**flat, "metadata": inner}) + body
 
 
 def import_pack(folder: Path) -> SkillLibrary:
@@ -189,10 +219,14 @@ def _inspect(folder: Path) -> tuple[Pack | None, list[str]]:
         return None, list(error.problems)  # they name the folder or file
     problems: list[str] = []
     found: dict[str, SkillFile] = {}
+    carried: dict[str, Carried] = {}
     for path in paths:
         try:
             _refuse_odd_file(path / FILE_NAME)
             found[path.name] = read_skill_folder(path)
+            files = {name: content for name, content in folder_files(path).items() if name != FILE_NAME}
+            if files or found[path.name].extra:
+                carried[path.name] = Carried(found[path.name].extra, files)
         except SkillError as error:
             where = f"{path.name}/{FILE_NAME}" if path != folder else FILE_NAME
             problems.extend(f"{where}: {problem}" for problem in error.problems)
@@ -200,7 +234,7 @@ def _inspect(folder: Path) -> tuple[Pack | None, list[str]]:
         return None, problems
     order = list(found)
     if lock is not None:
-        problems.extend(_lock_problems(folder, lock, found))
+        problems.extend(_lock_problems(folder, lock, found, carried))
         order = [skill.name for skill in lock.skills if skill.name in found]
     if problems:
         return None, problems
@@ -218,7 +252,9 @@ def _inspect(folder: Path) -> tuple[Pack | None, list[str]]:
         except SkillError as error:
             problems.extend(f"{CASES_NAME}: {problem}" for problem in error.problems)
     lineage = {s.name: Lineage(s.version, s.parent, s.evidence) for s in lock.skills} if lock else {}
-    return Pack(library, lineage, cases, lock is not None), problems
+    if lock is None:
+        lineage = {name: Lineage(file.version or 1, file.parent) for name, file in found.items() if file.version}
+    return Pack(library, lineage, cases, lock is not None, carried), problems
 
 
 def _skill_folders(folder: Path) -> list[Path]:
@@ -246,7 +282,9 @@ def _read_lock(folder: Path) -> _Lock | None:
         ) from error
 
 
-def _lock_problems(folder: Path, lock: _Lock, found: Mapping[str, SkillFile]) -> list[str]:
+def _lock_problems(
+    folder: Path, lock: _Lock, found: Mapping[str, SkillFile], carried: Mapping[str, Carried]
+) -> list[str]:
     problems: list[str] = []
     locked = {skill.name: skill for skill in lock.skills}
     problems.extend(
@@ -258,6 +296,15 @@ def _lock_problems(folder: Path, lock: _Lock, found: Mapping[str, SkillFile]) ->
             problems.append(f"{name}/{FILE_NAME}: was changed after export (sha256 differs from {LOCK_NAME})")
         elif found[name].skill.digest != locked[name].digest:
             problems.append(f"{LOCK_NAME}: digest of {name} is not that of its file")
+        there = {path: _sha256(content) for path, content in carried.get(name, Carried()).files.items()}
+        listed = locked[name].files
+        problems.extend(f"{name}/{path}: is not in {LOCK_NAME}" for path in there.keys() - listed.keys())
+        problems.extend(f"{LOCK_NAME}: {name}/{path} is locked, but missing" for path in listed.keys() - there.keys())
+        problems.extend(
+            f"{name}/{path}: was changed after export (sha256 differs from {LOCK_NAME})"
+            for path in there.keys() & listed.keys()
+            if there[path] != listed[path]
+        )
     if lock.conformance is not None:
         path = folder / lock.conformance.path
         if lock.conformance.path != CASES_NAME or not path.is_file() or path.is_symlink():
@@ -278,4 +325,4 @@ def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-__all__ = ["Lineage", "Pack", "export_pack", "import_pack", "read_pack", "validate_pack"]
+__all__ = ["Carried", "Lineage", "Pack", "export_pack", "import_pack", "pack_files", "read_pack", "validate_pack"]
