@@ -154,10 +154,7 @@ def simulate(
     store = LiveStore.over(InMemoryStore(), ("shop",), settings=settings, clock=lambda: clock["now"])
     store.activate(SkillLibrary((stale_skill(),)), reason="what the team had written", by="team")
     app = SupportApp(store, model or ScriptedSupport(seed=seed), name, seed)
-    policy = (
-        POLICY if not aa else EvolutionPolicy(**{n: getattr(POLICY, n) for n in POLICY.names() if n != "aa"}, aa=True)
-    )
-    evolver = SkillEvolver(store, None, policy, model=name, seed=seed)
+    evolver = SkillEvolver(store, None, replace(POLICY, aa=aa), model=name, seed=seed)
     faults = []
     for number in range(requests):
         app.serve(number)

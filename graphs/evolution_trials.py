@@ -85,7 +85,8 @@ class TrialDesk:
 
     def open(self, idea: Idea, trials: Sequence[LiveTrial], model: str, now: float) -> Event:
         """Begin the trial of ``idea`` against the library in force."""
-        policy, incumbent = self.policy, self.store.active().library
+        policy, active = self.policy, self.store.active()
+        incumbent = active.library
         level = next_level(trials, policy.false_promotions)
         history = trial_history(trials, model)
         cap = policy.share
@@ -106,6 +107,8 @@ class TrialDesk:
             method=method,
             trial_id=_trial_id(len(trials) + 1, incumbent.digest, idea.candidate.digest, now),
         )
+        if active.number == 0:  # so that a rollback can come back to it
+            self.store.activate(incumbent, reason="served before the first trial")
         self.store.put_library(incumbent)
         self.store.put_library(idea.candidate)
         record = TrialRecord(
