@@ -58,7 +58,6 @@ class _Refused(Exception):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: OutcomeServer
     timeout = _TIMEOUT_S
     protocol_version = "HTTP/1.1"
 
@@ -77,6 +76,11 @@ class _Handler(BaseHTTPRequestHandler):
         except ReSkillError as error:
             self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": str(error)})
 
+    @property
+    def _owner(self) -> OutcomeServer:
+        assert isinstance(self.server, OutcomeServer)
+        return self.server
+
     def _body(self) -> Mapping[str, object]:
         length = self.headers.get("content-length", "")
         if not length.isascii() or not length.isdigit():
@@ -84,7 +88,7 @@ class _Handler(BaseHTTPRequestHandler):
         if int(length) > MAX_BODY:
             raise _Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {MAX_BODY} bytes")
         data = self.rfile.read(int(length))  # always read: the connection is used again
-        token = self.server.token
+        token = self._owner.token
         given = self.headers.get("authorization", "")
         if token and not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
             raise _Refused(HTTPStatus.UNAUTHORIZED, "the token is missing or wrong")
@@ -109,7 +113,7 @@ class _Handler(BaseHTTPRequestHandler):
             raise _Refused(HTTPStatus.BAD_REQUEST, "score must be a number from 0 to 1, success true or false")
         if not isinstance(metadata, dict):
             raise _Refused(HTTPStatus.BAD_REQUEST, "metadata must be an object")
-        kept = self.server.store.record_outcome(subject, score=score, success=success, metadata=metadata)
+        kept = self._owner.store.record_outcome(subject, score=score, success=success, metadata=metadata)
         return {"id": subject, "run_id": kept.run_id, "score": kept.score, "late": kept.late}
 
     def _answer(self, status: HTTPStatus, value: Mapping[str, object]) -> None:

@@ -80,7 +80,7 @@ def _postgres(conninfo: str, settings: StoreSettings, clock: Clock) -> Database:
         raise ConfigError("a PostgreSQL store needs: pip install 'reskill-agents[postgres]'") from error
     try:
         coordinator = PostgresCoordinator(conninfo, timeout_s=_BUSY_S)
-        connection: psycopg.Connection[dict[str, Any]] = psycopg.connect(
+        connection = psycopg.Connection[dict[str, Any]].connect(
             conninfo, autocommit=True, prepare_threshold=0, row_factory=dict_row
         )
         base = PostgresStore(connection)
