@@ -28,7 +28,7 @@ from reskill_agents.graphs.creator_state import (
     Insight,
     Recommendation,
 )
-from reskill_agents.graphs.creator_verify import verified
+from reskill_agents.graphs.creator_verify import replay, result_of, verified
 from reskill_agents.graphs.offline_author import ROOM, OfflineAuthor
 from reskill_agents.induction import induced_assertions
 from reskill_agents.induction_advice import advice_check
@@ -223,6 +223,20 @@ async def _verify(state: CreatorState, runtime: Runtime[CreationWork]) -> Creato
     return {"drafts": drafts, "proposal": proposal, "notes": notes + refusal, "attempt": -1}
 
 
+def _fires(work: CreationWork, draft: Draft) -> list[str]:
+    """Where the trigger of what would enter a prompt fires on the logged episodes."""
+    if draft.operation is None or draft.operation.kind is OperationKind.DELETE:
+        return []
+    skill = result_of(draft.operation, work.library)
+    if skill is None:
+        return []
+    seen = replay(skill, work.episodes)
+    return [
+        f"{skill.name} would have fired in {seen.poor:.0%} of the poorer and {seen.good:.0%} of the better episodes, "
+        f"on {seen.turns:.0%} of the turns"
+    ]
+
+
 def _propose(work: CreationWork, sound: Sequence[Draft]) -> tuple[Proposal | None, list[str]]:
     """The sound drafts as one proposal; deletions that only made room for a dropped draft are no proposal."""
     operations = [draft.operation for draft in sound if draft.operation is not None]
@@ -234,7 +248,7 @@ def _propose(work: CreationWork, sound: Sequence[Draft]) -> tuple[Proposal | Non
     proposal = Proposal(
         tuple(operations),
         reason="; ".join(dict.fromkeys(draft.recommendation.reason for draft in sound)),
-        evidence=tuple(line for draft in sound for line in draft.recommendation.evidence),
+        evidence=tuple(line for draft in sound for line in (*draft.recommendation.evidence, *_fires(work, draft))),
     )
     try:
         proposal.apply(work.library, capacity=work.config.capacity)

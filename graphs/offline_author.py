@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Sequence
 
+from reskill_agents.directives import Directive
 from reskill_agents.errors import CreatorError
 from reskill_agents.graphs.creator_memory import VerdictMemory, trigger_key
 from reskill_agents.graphs.creator_state import (
@@ -171,6 +172,7 @@ class OfflineAuthor:
 
     def _addition(self, work: CreationWork, found: Induced) -> Recommendation:
         fit = work.induction.trigger_for(found.advice)
+        fits = f"trigger precision {fit.precision:.2f}, recall {fit.recall:.2f} over logged turns"
         kind = "confirmed" if found.confirmed else "exploration: not confirmed, to be settled by a trial or a person"
         return Recommendation(
             OperationKind.ADD,
@@ -178,10 +180,7 @@ class OfflineAuthor:
             trigger=fit.trigger,
             idea=advice_sentence(found.advice),
             reason=kind,
-            evidence=(
-                found.evidence,
-                f"trigger precision {fit.precision:.2f}, recall {fit.recall:.2f} over logged turns",
-            ),
+            evidence=(found.evidence, fits) if isinstance(found.advice, Directive) else (found.evidence,),
         )
 
     def _repair(self, work: CreationWork, memory: VerdictMemory) -> Recommendation | None:

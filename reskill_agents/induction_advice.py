@@ -43,15 +43,20 @@ def advice_sentence(advice: Advice) -> str:
 def _text_sentence(advice: TextAdvice) -> str:
     names = [template.shown for template in advice.templates]
     match advice.check:
-        case ToolErrorFollowedBy(never=never):
-            return f"Right after {_seen(advice)}, {'do not use' if never else 'use'} `{names[1]}`."
+        case ToolErrorFollowedBy(never=False):
+            return f"Right after {_seen(advice)}, use `{names[1]}`."
+        case ToolErrorFollowedBy():
+            instead = f"; use `{names[2]}` first" if len(names) > 2 else ""
+            return f"Right after {_seen(advice)}, do not use `{names[1]}`{instead}."
         case NoRetryAfterError():
             return "After an error, never send the same action again unchanged."
         case NoConsecutiveRepeat():
             return "Never take the same action twice in a row."
         case RepeatAtMost(times) if not names:
             return (
-                "Never take an action again that you have taken." if times == 1 else _at_most("the same action", times)
+                "Never take an action again that you have taken; take one that you have not tried."
+                if times == 1
+                else _at_most("the same action", times)
             )
         case RepeatAtMost():
             return f"Never repeat a `{names[0]}` that you have taken unchanged."

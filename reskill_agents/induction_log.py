@@ -38,6 +38,8 @@ from reskill_agents.induction_templates import ERROR, Template, TemplateVocabula
 from reskill_agents.induction_triggers import TriggerFit
 from reskill_agents.trigger import Trigger, TriggerKind
 
+ALWAYS = 0.8  # share of turns from which on a sign in the observation is no occasion any more
+INSTEAD = 0.3  # share of the turns that do without something from which on what they do is worth saying
 LANDMARKS = 10  # episodes are compared after 1, 2, ... turns, at most so many
 
 
@@ -187,8 +189,12 @@ def _about_repeats(table: LandmarkTable) -> Iterator[Candidate]:
 
 
 def _about_reactions(table: LandmarkTable, *, never: bool) -> Iterator[Candidate]:
+    later = table.turns.copy()
+    later[:, :1] = False
     for place, sign in enumerate(table.vocabulary.observations):
         seen = table.seen[:, :, place] & table.turns
+        if sign != ERROR and seen.sum() > ALWAYS * later.sum():
+            continue  # "right after" what nearly every observation holds is "always"
         times = np.cumsum(seen, axis=1)
         if sign == ERROR and not never:
             again = np.cumsum(seen & table.repeats, axis=1) > 0
@@ -199,7 +205,19 @@ def _about_reactions(table: LandmarkTable, *, never: bool) -> Iterator[Candidate
             share = np.divide(kept, times, out=np.full(times.shape, np.nan), where=times > 0)
             dose = 1 - table.rows(share) if never else table.rows(share)
             check = ToolErrorFollowedBy(sign.pattern, template.pattern, never)
-            yield Candidate(check, (sign, template), dose)
+            instead = _instead(table, seen, column) if never else ()
+            yield Candidate(check, (sign, template, *instead), dose)
+
+
+def _instead(table: LandmarkTable, seen: Bools, column: int) -> tuple[Template, ...]:
+    """What is mostly done after ``seen`` by those who do not do what ``column`` says; nothing if there is no such thing."""
+    others = seen & ~table.acted[:, :, column]
+    counts = (table.acted & others[:, :, None]).sum(axis=(0, 1)).tolist()
+    spoken = [(n, t) for n, t in zip(counts, table.vocabulary.actions, strict=True) if not t.holds]
+    most = max((n for n, _ in spoken), default=0)
+    if most < INSTEAD * max(int(others.sum()), 1):
+        return ()
+    return (next(t for n, t in spoken if n == most),)
 
 
 def _actionable(candidate: Candidate, common: str) -> bool:

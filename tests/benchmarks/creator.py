@@ -144,6 +144,11 @@ def turn_count(episodes: Sequence[Episode], train: Floats) -> Floats:
     return np.array([[float(min(len(episode.turns), EARLY_TURNS))] for episode in episodes])
 
 
+def final_length(episodes: Sequence[Episode], train: Floats) -> Floats:
+    """For comparison only: the length of the whole episode, which nobody knows after three turns."""
+    return np.array([[float(len(episode.turns))] for episode in episodes])
+
+
 def model_identity(episodes: Sequence[Episode], train: Floats) -> Floats:
     """Baseline: which model it was."""
     models = sorted({episode.model for episode in episodes})
@@ -176,6 +181,7 @@ def miner(episodes: Sequence[Episode], train: Floats) -> Floats:
 FEATURES: dict[str, Callable[[Sequence[Episode], Floats], Floats]] = {
     "checks": check_features,
     "turn count": turn_count,
+    "final length (knows the end)": final_length,
     "model": model_identity,
     "miner": miner,
 }
@@ -221,7 +227,7 @@ def mean_auc(scores: Floats, success: Floats, rows: npt.NDArray[np.int64]) -> fl
 def early() -> list[str]:
     """AUC from the first three turns."""
     episodes = read_logs([LOGS / "intercode_sql.jsonl"]).episodes
-    return auc_table(episodes, list(FEATURES))
+    return auc_table(episodes, ["checks", "turn count", "model", "miner", "final length (knows the end)"])
 
 
 def within() -> list[str]:
@@ -238,7 +244,7 @@ def within() -> list[str]:
                 lines += ["", f"{name}, {model}: too few of one outcome ({len(episodes)} episodes)"]
                 continue
             lines += ["", f"{name}, {model}, {len(episodes)} episodes:", ""]
-            lines += auc_table(episodes, ["checks", "turn count"])
+            lines += auc_table(episodes, ["checks", "turn count", "final length (knows the end)"])
     return lines
 
 
