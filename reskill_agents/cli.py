@@ -13,6 +13,7 @@ from reskill_agents.cli_ab import ab
 from reskill_agents.cli_creator import create, grade
 from reskill_agents.cli_evolve import register as register_evolution
 from reskill_agents.cli_live import forget, serve_outcomes, sweep
+from reskill_agents.cli_packs import diff, export, import_
 from reskill_agents.cli_review import review
 from reskill_agents.errors import ReSkillError
 
@@ -31,6 +32,9 @@ app = typer.Typer(
 app.command()(create)
 app.command()(grade)
 app.command()(ab)
+app.command()(export)
+app.command("import")(import_)
+app.command()(diff)
 app.command()(forget)
 app.command()(sweep)
 app.command()(serve_outcomes)
@@ -86,18 +90,6 @@ def show(
         text = Text.assemble(when, "\n", (skill.description, "italic"), "\n\n", skill.body)
         console.print(Panel(text, title=Text(skill.name, style="bold"), title_align="left"))
     console.print(f"{len(library)} skills, library {library.digest[:19]}…", highlight=False)
-
-
-@app.command()
-def export(
-    run: Run,
-    folder: Annotated[Path, typer.Argument(help="Where the pack goes; an older pack there is replaced.")],
-    version: Annotated[int | None, typer.Option(help="Library version; default: in force at the end.")] = None,
-) -> None:
-    """Write the library of a run as a skill pack that any Agent Skills client can load."""
-    from reskill_agents.run_pack import export_run
-
-    typer.echo(export_run(run, folder, version=version))
 
 
 @app.command()

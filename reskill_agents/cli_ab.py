@@ -115,6 +115,6 @@ def _library(spec: str) -> SkillLibrary:
 
     if spec == "none":
         return SkillLibrary()
-    from reskill_agents.packs import import_pack
+    from reskill_agents.pack_import import open_pack
 
-    return import_pack(Path(spec))
+    return open_pack(Path(spec)).pack.library

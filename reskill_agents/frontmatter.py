@@ -55,7 +55,10 @@ def parse_front_matter(front: str) -> dict[str, FrontValue]:
     events = iter(_events(front))
     for event in events:
         if isinstance(event, yaml.MappingStartEvent):
-            return _mapping(event, events)
+            try:
+                return _mapping(event, events)
+            except RecursionError as error:
+                raise SkillError("the front matter is nested too deeply") from error
         if isinstance(event, (yaml.ScalarEvent, yaml.SequenceStartEvent)):
             break
     raise SkillError("the front matter must be a mapping of keys to values")

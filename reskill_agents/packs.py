@@ -282,6 +282,16 @@ def _read_lock(folder: Path) -> _Lock | None:
         ) from error
 
 
+def read_lock(folder: Path) -> dict[str, str]:
+    """The sha256 of each SKILL.md that the lock in ``folder`` names, by skill name; empty where there is no lock.
+
+    Raises:
+        SkillError: the lock is broken.
+    """
+    lock = _read_lock(folder)
+    return {skill.name: skill.file_sha256 for skill in lock.skills} if lock else {}
+
+
 def _lock_problems(
     folder: Path, lock: _Lock, found: Mapping[str, SkillFile], carried: Mapping[str, Carried]
 ) -> list[str]:
@@ -325,4 +335,14 @@ def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-__all__ = ["Carried", "Lineage", "Pack", "export_pack", "import_pack", "pack_files", "read_pack", "validate_pack"]
+__all__ = [
+    "Carried",
+    "Lineage",
+    "Pack",
+    "export_pack",
+    "import_pack",
+    "pack_files",
+    "read_lock",
+    "read_pack",
+    "validate_pack",
+]
