@@ -28,7 +28,7 @@ _ZETA = 2.2857657  # sum over t of t ** -1.6
 
 def trial_level(alpha: float, number_: int, promotions: int) -> float:
     """The level of trial ``number_`` (1-based) after ``promotions`` earlier ones."""
-    return alpha * number_**-_DECAY / _ZETA * (promotions + 1)
+    return float(alpha * number_**-_DECAY / _ZETA * (promotions + 1))
 
 
 @dataclass

@@ -250,7 +250,7 @@ def _trial_id(number: int, incumbent: str, candidate: str, now: float) -> str:
 
 def _verdict_record(record: TrialRecord, trial: VersionTrial, verdict: Verdict, now: float) -> VerdictRecord:
     belief = verdict.posterior
-    numbers: dict[str, Fact] = {
+    numbers: dict[str, float] = {
         "probability": belief.probability,
         "difference": belief.difference,
         "difference_se": belief.difference_se,
@@ -264,6 +264,7 @@ def _verdict_record(record: TrialRecord, trial: VersionTrial, verdict: Verdict, 
         "mean_incumbent": verdict.means.incumbent,
         "mean_candidate": verdict.means.candidate,
     }
+    facts: dict[str, Fact] = {name: value if isfinite(value) else None for name, value in numbers.items()}
     return VerdictRecord(
         trial_id=record.trial_id,
         accepted=verdict.accepted,
@@ -272,5 +273,5 @@ def _verdict_record(record: TrialRecord, trial: VersionTrial, verdict: Verdict, 
         windows=tuple(range(trial.steps)),
         model=record.model,
         at=now,
-        facts={name: value if isfinite(value) else None for name, value in numbers.items()},
+        facts=facts,
     )

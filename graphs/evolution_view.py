@@ -127,7 +127,7 @@ def _missing(library: SkillLibrary, other: SkillLibrary) -> tuple[Skill, ...]:
 
 
 def _windows(facts: Sequence[Mapping[str, object]]) -> list[Window]:
-    found = []
+    found: list[Window] = []
     for fact in facts:
         belief, means, threads = fact.get("posterior"), fact.get("means"), fact.get("episodes")
         if fact.get("fact") != "step" or not isinstance(belief, Mapping):

@@ -145,6 +145,9 @@ class SkillEvolver:
         if not await self._take_lease():
             return StepReport(idle="another evolver is at work")
         try:
+            active = await self.store.aactive()
+            if active.frozen or active.pinned:
+                return StepReport(idle="frozen" if active.frozen else "a library is pinned")
             events, asks = await asyncio.to_thread(self._due, now)
             if asks is not None:
                 result = await asyncio.to_thread(self._create, asks)
@@ -163,9 +166,6 @@ class SkillEvolver:
 
     def _due(self, now: float) -> tuple[list[Event], CreationRequest | None]:
         """Everything but the creator's work."""
-        active = self.store.active()
-        if active.frozen or active.pinned:
-            return [], None
         events = self._watch_model(now)
         trials = read_trials(self.store)
         running = current_trial(trials)
@@ -192,7 +192,7 @@ class SkillEvolver:
     def _reason_to_stop(self, live: LiveTrial, now: float) -> tuple[Ending, str] | None:
         if self.store.active().library.digest != live.record.incumbent:
             return Ending.SUPERSEDED, "another library was put in force"
-        if live.record.model != self.model:
+        if live.record.model and live.record.model != self.model:
             return Ending.MODEL_CHANGED, f"from {live.record.model or 'unknown'} to {self.model or 'unknown'}"
         if now - live.record.opened > self.policy.max_age_s:
             return Ending.EXPIRED, f"no verdict within {self.policy.max_age_s / 86400:g} days"

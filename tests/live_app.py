@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from langgraph.store.base import BaseStore
 from langgraph.store.memory import InMemoryStore
@@ -66,6 +67,7 @@ class LiveApp:
         policy: of the evolver.
         base: the database; give the same one to two apps to make them share.
         coordinator: locks of the store.
+        path: a SQLite file instead; two apps on one file are two processes.
         namespace: the tenant.
         model: of the runs.
     """
@@ -75,18 +77,24 @@ class LiveApp:
     policy: EvolutionPolicy = POLICY
     base: BaseStore = field(default_factory=InMemoryStore)
     coordinator: Coordinator | None = None
+    path: Path | None = None
     namespace: tuple[str, ...] = ("shop",)
     model: str = "m1"
     seed: int = 0
 
     def __post_init__(self) -> None:
         self.now = START
-        self.store = LiveStore.over(
-            self.base,
-            self.namespace,
-            coordinator=self.coordinator,
-            settings=StoreSettings(redact=None, refresh_s=0.0),
-            clock=lambda: self.now,
+        settings = StoreSettings(redact=None, refresh_s=0.0)
+        self.store = (
+            LiveStore.over(
+                self.base,
+                self.namespace,
+                coordinator=self.coordinator,
+                settings=settings,
+                clock=lambda: self.now,
+            )
+            if self.path is None
+            else LiveStore.open(self.path, self.namespace, settings=settings, clock=lambda: self.now)
         )
         self.live = LiveLibrary(self.store, clock=lambda: self.now)
         self.creator = Ideas(list(self.names))
@@ -107,7 +115,16 @@ class LiveApp:
         run_id = f"{thread}/{self.served}"
         self.store.record_run(
             Run(
-                run_id, thread, carried.digest, self.now, self.model, pin.trial, pin.arm, pin.window, pin.share, pin.stratum
+                run_id,
+                thread,
+                carried.digest,
+                self.now,
+                self.model,
+                pin.trial,
+                pin.arm,
+                pin.window,
+                pin.share,
+                pin.stratum,
             )
         )
         self.store.record_episode(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from langgraph.store.memory import InMemoryStore
@@ -118,6 +120,25 @@ def test_two_evolvers_on_one_store_do_not_work_at_once_and_give_one_verdict() ->
     assert len(app.store.verdicts()) == 1
 
 
+def test_two_processes_on_one_file_give_one_verdict(tmp_path: Path) -> None:
+    app = LiveApp({"good": 0.3}, ["good"], path=tmp_path / "live.db")
+    twin = LiveApp({}, ["good"], path=tmp_path / "live.db")
+    app.serve(12)
+    app.step()
+    for _ in range(6):
+        app.serve(20)
+        twin.now = app.now
+        with ThreadPoolExecutor(2) as pool:
+            reports = list(pool.map(lambda one: asyncio.run(one.evolver.step(one.now)), (app, twin)))
+        assert not any(report.fault for report in reports)
+    assert len([entry for entry in twin.store.history() if entry.kind is ActivationKind.VERDICT]) == 1
+    assert [trial.ending for trial in read_trials(twin.store)] == [Ending.PROMOTED]
+    assert len(twin.store.verdicts()) == 1
+    assert not app.store.one_evolver_only
+    app.store.close()
+    twin.store.close()
+
+
 @pytest.mark.parametrize("dies_at", ["save_trial", "record_verdict", "promote", "put_record"])
 def test_a_crash_between_verdict_and_promotion_is_resumed_exactly(
     dies_at: str, monkeypatch: pytest.MonkeyPatch
@@ -176,7 +197,7 @@ def test_a_rollback_is_instant_for_running_threads_and_ends_the_trial() -> None:
     app = LiveApp({"good": 0.3, "more": 0.0}, ["good", "more"])
     app.live_on(200)
     assert endings(app)[0] is Ending.PROMOTED
-    pins = [pin for pin in app.serve(20)]
+    pins = app.serve(20)
     app.store.rollback(by="anna", reason="customers complain")
     assert {app.run(pin.thread_id).library for pin in pins} == {SkillLibrary().digest}
     app.step()
@@ -209,13 +230,17 @@ def test_a_person_can_refuse_what_won() -> None:
 
 
 def test_min_outcomes_hold_a_promotion_back() -> None:
-    eager, patient = trial_app(), trial_app(policy=replace(POLICY, min_outcomes=100))
+    eager, patient = trial_app(), trial_app(policy=replace(POLICY, min_outcomes=40))
     for app in (eager, patient):
-        app.live_on(400)
+        app.live_on(200)
     first, second = (app.store.verdicts()[0] for app in (eager, patient))
     assert first.accepted
     assert second.accepted
-    assert min(float(second.facts[f"threads_{arm}"] or 0) for arm in Arm) >= 100 > float(first.facts["threads_candidate"] or 0)
+    assert (
+        min(float(second.facts[f"threads_{arm}"] or 0) for arm in Arm)
+        >= 40
+        > float(first.facts["threads_candidate"] or 0)
+    )
 
 
 def test_a_candidate_without_traffic_gets_too_old() -> None:
@@ -232,7 +257,7 @@ def test_a_skill_that_harms_is_removed_and_one_that_helps_is_kept() -> None:
     strata = iter(range(10**6))
     assign = app.live.assign
     app.live.assign = lambda thread, stratum="", **more: assign(thread, f"s{next(strata) % 4}")  # type: ignore[method-assign]
-    app.live_on(1500)
+    app.live_on(640, every=20)
     by_target = {trial.target: trial.ending for trial in read_trials(app.store) if trial.purpose.removes}
     assert by_target["old"] is Ending.REMOVED
     assert by_target.get("vital", Ending.KEPT) is Ending.KEPT
@@ -252,7 +277,7 @@ def test_another_model_sends_skills_back_to_trial_while_they_stay_served() -> No
     assert (running.purpose, running.target, running.record.model) == (Purpose.RETRIAL, "good", "m2")
     assert app.store.active().library == active
     assert not standings(app.store, read_trials(app.store), active)[0].proven_for("m2")
-    app.live_on(800)
+    app.live_on(300, every=20)
     assert standings(app.store, read_trials(app.store), active)[0].proven_for("m2")
 
 
