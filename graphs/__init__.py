@@ -9,8 +9,10 @@ if TYPE_CHECKING:
     from reskill_agents.graphs.agent import Agent, AgentConfig
     from reskill_agents.graphs.chat_model import PolicyChatModel
     from reskill_agents.graphs.chat_templates import ChatTokenizer
+    from reskill_agents.graphs.evolver import SkillEvolver
+    from reskill_agents.graphs.live_skills import LiveSkills
     from reskill_agents.graphs.middleware import ReSkillMiddleware
-    from reskill_agents.graphs.prompt_nodes import route_skills, skill_node, with_skills
+    from reskill_agents.graphs.prompt_nodes import SkillChannel, route_skills, skill_node, with_skills
     from reskill_agents.graphs.recorder import record_calls
     from reskill_agents.graphs.rollout import Rollout, play_episode, play_many
 
@@ -18,9 +20,12 @@ _LAZY = {
     "Agent": "agent",
     "AgentConfig": "agent",
     "ChatTokenizer": "chat_templates",
+    "LiveSkills": "live_skills",
     "PolicyChatModel": "chat_model",
     "ReSkillMiddleware": "middleware",
     "Rollout": "rollout",
+    "SkillChannel": "prompt_nodes",
+    "SkillEvolver": "evolver",
     "play_episode": "rollout",
     "play_many": "rollout",
     "record_calls": "recorder",
@@ -32,9 +37,12 @@ __all__ = [
     "Agent",
     "AgentConfig",
     "ChatTokenizer",
+    "LiveSkills",
     "PolicyChatModel",
     "ReSkillMiddleware",
     "Rollout",
+    "SkillChannel",
+    "SkillEvolver",
     "play_episode",
     "play_many",
     "record_calls",

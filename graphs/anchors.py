@@ -192,6 +192,12 @@ def render_anchored(
     return rendered
 
 
+def still_there(messages: Sequence[BaseMessage], anchored: Sequence[AnchoredSkill]) -> list[AnchoredSkill]:
+    """The skills whose anchors are in ``messages``."""
+    positions = Positions(messages)
+    return [s for s in anchored if s["anchor"] == SYSTEM_ANCHOR or positions.of(s["anchor"]) >= 0]
+
+
 def merge_anchored(old: Sequence[AnchoredSkill] | None, new: Sequence[AnchoredSkill] | None) -> list[AnchoredSkill]:
     """State reducer: each skill once an anchor, whatever parallel branches and subgraphs send back."""
     merged: dict[tuple[str, str], AnchoredSkill] = {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, NotRequired, TypedDict, cast
 
 from langchain.agents.middleware import AgentMiddleware, AgentState
@@ -24,18 +24,17 @@ from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.config import get_config
 from langgraph.types import Command
 
-from reskill_agents.episodes import Firing
+from reskill_agents.episodes import Firing, Turn
 from reskill_agents.graphs.anchors import (
-    SYSTEM_ANCHOR,
     AnchoredSkill,
-    Positions,
     fire,
     merge_anchored,
     render_anchored,
     replay,
+    still_there,
     turn_context,
 )
-from reskill_agents.graphs.served import Metadata, NamespaceOf, ServedSkills, run_metadata, turn_record
+from reskill_agents.graphs.served import Metadata, NamespaceOf, ServedSkills, run_metadata, skill_cost, turn_record
 from reskill_agents.graphs.skill_nodes import FiredSkill, run_skill, run_skill_sync
 from reskill_agents.library import SkillLibrary
 from reskill_agents.selection import SkillSelector, TurnContext, words_as_tokens
@@ -70,7 +69,8 @@ class ReSkillMiddleware(AgentMiddleware[ReSkillState, Any, Any]):
 
     Args:
         skills: one library, or a provider that decides for every thread (what a live evolver is).
-        recorder: takes notes of every model call, so that outcomes can be recorded under run or thread ids.
+        recorder: takes notes of every model call, so that outcomes can be recorded under run or thread ids; default: the
+            provider, where it takes them (``LiveSkills`` does).
         namespace: the tenant, or a function of the run's config and context.
         max_skill_tokens_turn: budget of skill text a model call, in tokens.
         max_skill_tokens_episode: budget of skill text in one context.
@@ -104,13 +104,14 @@ class ReSkillMiddleware(AgentMiddleware[ReSkillState, Any, Any]):
         if self.served.idle:
             return handler(request)
         config = get_config()
-        call = self._prepare(request, config)
+        about = self._about(request, config)
+        call = self._prepare(request, about, self.served.serving(about.unit))
         for skill in call.fired:
             run_skill_sync(_fired(skill), config, request.runtime.stream_writer)
         with _metadata(call.metadata):
             response = handler(call.request)
         if self.served.recorder is not None:
-            self.served.note(*call.note(response))
+            self.served.note(*call.noted(response))
         return call.answered(response)
 
     async def awrap_model_call(
@@ -120,43 +121,23 @@ class ReSkillMiddleware(AgentMiddleware[ReSkillState, Any, Any]):
         if self.served.idle:
             return await handler(request)
         config = get_config()
-        call = self._prepare(request, config)
+        about = self._about(request, config)
+        call = self._prepare(request, about, await self.served.aserving(about.unit))
         for skill in call.fired:
             await run_skill(_fired(skill), config, request.runtime.stream_writer)
         with _metadata(call.metadata):
             response = await handler(call.request)
         if self.served.recorder is not None:
-            await self.served.anote(*call.note(response))
+            await self.served.anote(*call.noted(response))
         return call.answered(response)
 
-    def _prepare(self, request: ModelRequest[Any], config: RunnableConfig) -> _Call:
-        state = cast("ReSkillState", request.state)
-        messages, agent = request.messages, _agent_name(config)
+    def _about(self, request: ModelRequest[Any], config: RunnableConfig) -> _About:
+        """Whose call it is, and which of the thread's."""
+        state, agent = cast("ReSkillState", request.state), _agent_name(config)
         before = state.get("reskill_served")
-        turn = turn_context(messages, agent=agent).turn if before is None else before["turn"]
-        unit = self._unit(request, config, turn, before)
-        serving = self.served.serving(unit)
-        selector = self.served.selector(serving.library)
-        anchored = list(state.get("reskill_skills") or ())
-        if before is None and turn:
-            anchored = replay(selector, messages, agent=agent)
-        fired, selection = fire(selector, messages, anchored, turn=turn, agent=agent)
-        context = turn_context(messages, turn=turn, agent=agent)
-        present = [*_in(messages, anchored), *fired]
-        return _Call(
-            request=self._with_skills(request, present) if present else request,
-            fired=fired,
-            kept=[*_in([*state["messages"], *messages], anchored), *fired],
-            serving=serving,
-            unit=unit,
-            context=context,
-            firings=selection.firings,
-            metadata=run_metadata(serving, unit, selector, fired, present),
-        )
-
-    def _unit(self, request: ModelRequest[Any], config: RunnableConfig, turn: int, before: Served | None) -> ServedUnit:
+        turn = turn_context(request.messages, agent=agent).turn if before is None else before["turn"]
         execution = request.runtime.execution_info
-        return self.served.unit(
+        unit = self.served.unit(
             request.messages,
             config,
             turn=turn,
@@ -164,6 +145,35 @@ class ReSkillMiddleware(AgentMiddleware[ReSkillState, Any, Any]):
             run_id=(execution.run_id if execution is not None else None) or "",
             model=_model_name(request.model),
             pinned="" if before is None else before["library"],
+        )
+        return _About(unit, turn, agent, first=before is None)
+
+    def _prepare(self, request: ModelRequest[Any], about: _About, serving: SkillServing) -> _Call:
+        state, messages, agent = cast("ReSkillState", request.state), request.messages, about.agent
+        selector = self.served.selector(serving.library)
+        anchored = list(state.get("reskill_skills") or ())
+        if about.first and about.turn:
+            anchored = replay(selector, messages, agent=agent)
+        context = turn_context(messages, turn=about.turn, agent=agent)
+        fired, selection = fire(selector, messages, anchored, turn=about.turn, agent=agent)
+        present = [*still_there(messages, anchored), *fired]
+        metadata = run_metadata(serving, about.unit, selector, fired, present)
+        return _Call(
+            request=self._with_skills(request, present) if present else request,
+            fired=fired,
+            kept=[*still_there([*state["messages"], *messages], anchored), *fired],
+            serving=serving,
+            note=RunNote(
+                about.unit,
+                serving.library.digest,
+                serving.arm,
+                serving.trial,
+                skills=tuple(skill["name"] for skill in present),
+                skill_tokens=sum(skill_cost(selector, skill) for skill in present),
+            ),
+            context=context,
+            firings=selection.firings,
+            metadata=metadata,
         )
 
     def _with_skills(self, request: ModelRequest[Any], present: Sequence[AnchoredSkill]) -> ModelRequest[Any]:
@@ -180,6 +190,14 @@ class ReSkillMiddleware(AgentMiddleware[ReSkillState, Any, Any]):
 
 
 @dataclass(frozen=True)
+class _About:
+    unit: ServedUnit
+    turn: int
+    agent: str | None
+    first: bool
+
+
+@dataclass(frozen=True)
 class _Call:
     """One model call with its skills."""
 
@@ -187,20 +205,14 @@ class _Call:
     fired: list[AnchoredSkill]
     kept: list[AnchoredSkill]
     serving: SkillServing
-    unit: ServedUnit
+    note: RunNote
     context: TurnContext
     firings: tuple[Firing, ...]
     metadata: Metadata
 
-    def note(self, response: ModelResponse[Any]) -> tuple[RunNote, Any]:
+    def noted(self, response: ModelResponse[Any]) -> tuple[RunNote, Turn]:
         answer = next((message for message in response.result if isinstance(message, AIMessage)), None)
-        note = RunNote(
-            self.unit,
-            self.serving.library.digest,
-            self.serving.arm,
-            self.serving.trial,
-            (answer.id or "") if answer is not None else "",
-        )
+        note = replace(self.note, answer_id=answer.id or "") if answer is not None else self.note
         return note, turn_record(self.context, self.firings, answer)
 
     def answered(self, response: ModelResponse[Any]) -> ModelResponse[Any] | ExtendedModelResponse[Any]:
@@ -218,11 +230,6 @@ def _metadata(metadata: Metadata) -> Iterator[None]:
         yield
     finally:
         var_child_runnable_config.reset(token)
-
-
-def _in(messages: Sequence[AnyMessage], anchored: Sequence[AnchoredSkill]) -> list[AnchoredSkill]:
-    positions = Positions(messages)
-    return [s for s in anchored if s["anchor"] == SYSTEM_ANCHOR or positions.of(s["anchor"]) >= 0]
 
 
 def _fired(skill: AnchoredSkill) -> FiredSkill:

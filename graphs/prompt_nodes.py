@@ -22,9 +22,10 @@ from reskill_agents.graphs.anchors import (
     merge_anchored,
     render_anchored,
     replay,
+    still_there,
     turn_context,
 )
-from reskill_agents.graphs.served import Metadata, NamespaceOf, ServedSkills, turn_record
+from reskill_agents.graphs.served import Metadata, NamespaceOf, ServedSkills, skill_cost, turn_record
 from reskill_agents.graphs.skill_nodes import FiredSkill, run_skill_sync
 from reskill_agents.library import SkillLibrary
 from reskill_agents.selection import SkillSelector, words_as_tokens
@@ -93,7 +94,8 @@ def skill_node(
             channel (:class:`SkillChannel`).
         channel: where firings are kept. Agents with libraries of their own that share a state take one each.
         agent: whose answers count as turns where several agents share the messages.
-        recorder: takes notes. An answer is known when the node runs again, so a run's last turn has no action.
+        recorder: takes notes; default: the provider, where it takes them (``LiveSkills`` does). An answer is known when the
+            node runs again, so a run's last turn has no action.
         namespace: the tenant, or a function of the run's config.
     """
     served = ServedSkills(skills, recorder, namespace)
@@ -118,13 +120,15 @@ def route_skills(
     messages: MessagesOf | None = None,
     channel: str = CHANNEL,
     agent: str | None = None,
+    recorder: RunRecorder | None = None,
+    namespace: tuple[str, ...] | NamespaceOf = (),
 ) -> Callable[[Any], list[Send] | str]:
     """A conditional edge with one ``Send`` per fired skill, all in one superstep, in library order; else ``then``.
 
     ``node`` is the name under which :func:`prompt_node` (or, for another channel, :func:`prompt_node_for`) was added; give
     it an edge to ``then``. The other arguments are those of :func:`skill_node`.
     """
-    served = ServedSkills(skills)
+    served = ServedSkills(skills, recorder, namespace)
 
     def route(state: Mapping[str, Any]) -> list[Send] | str:
         recovered, fired = _Turn(served, messages, channel, agent, state).execute()
@@ -206,7 +210,15 @@ class _Turn:
         known = [*self._known, *recovered]
         fired, selection = fire(selector, self._messages, known, agent=self._agent)
         if self._served.recorder is not None:
-            note = RunNote(unit, serving.library.digest, serving.arm, serving.trial)
+            present = [*still_there(self._messages, known), *fired]
+            note = RunNote(
+                unit,
+                serving.library.digest,
+                serving.arm,
+                serving.trial,
+                skills=tuple(skill["name"] for skill in present),
+                skill_tokens=sum(skill_cost(selector, skill) for skill in present),
+            )
             self._note_answer(note, known)
             self._served.note(note, turn_record(context, selection.firings, None))
         return recovered, fired

@@ -31,7 +31,7 @@ class ServedSkills:
 
     Args:
         skills: one library, compiled triggers, or a provider that decides for every unit.
-        recorder: takes notes of every model call.
+        recorder: takes notes of every model call; default: the provider, where it takes them.
         namespace: the tenant, or a function of the run's config and context.
         max_skill_tokens_turn: budget of skill text a turn (default: ``SkillSelector``'s).
         max_skill_tokens_episode: budget of skill text in a context.
@@ -55,6 +55,8 @@ class ServedSkills:
             self._provider = FixedSkills(self.skills)
         else:
             self._provider = self.skills
+            if self.recorder is None and isinstance(self.skills, RunRecorder):
+                self.recorder = self.skills
 
     @property
     def idle(self) -> bool:
@@ -69,6 +71,12 @@ class ServedSkills:
         except Exception:
             _log.exception("no skills are served: the provider failed")
             return _NOTHING
+
+    async def aserving(self, unit: ServedUnit) -> SkillServing:
+        """:meth:`serving` off the event loop, unless there is nothing to decide."""
+        if isinstance(self._provider, FixedSkills):
+            return self._provider.serve(unit)
+        return await asyncio.to_thread(self.serving, unit)
 
     def selector(self, library: SkillLibrary) -> SkillSelector:
         """The compiled triggers of ``library``, kept for the next call."""
@@ -149,8 +157,8 @@ def run_metadata(
         "reskill.run": unit.run_id,
         "reskill.fired": [skill["name"] for skill in fired],
         "reskill.in_context": [skill["name"] for skill in in_context],
-        "reskill.fired_tokens": sum(_cost(selector, skill) for skill in fired),
-        "reskill.skill_tokens": sum(_cost(selector, skill) for skill in in_context),
+        "reskill.fired_tokens": sum(skill_cost(selector, skill) for skill in fired),
+        "reskill.skill_tokens": sum(skill_cost(selector, skill) for skill in in_context),
     }
     if serving.trial:
         metadata["reskill.trial"] = serving.trial
@@ -159,7 +167,8 @@ def run_metadata(
     return metadata
 
 
-def _cost(selector: SkillSelector, skill: AnchoredSkill) -> int:
+def skill_cost(selector: SkillSelector, skill: AnchoredSkill) -> int:
+    """Tokens that the text of an anchored skill takes."""
     known = selector.library.by_name.get(skill["name"])
     same = known is not None and known.digest == skill["digest"]
     return selector.costs[skill["name"]] if same else selector.count_tokens(skill["text"])
@@ -174,4 +183,4 @@ def _request_id(messages: Sequence[BaseMessage], thread: str, turn: int) -> str:
     return f"{thread}/0" if thread else ""
 
 
-__all__ = ["Metadata", "NamespaceOf", "ServedSkills", "run_metadata", "turn_record"]
+__all__ = ["Metadata", "NamespaceOf", "ServedSkills", "run_metadata", "skill_cost", "turn_record"]

@@ -50,8 +50,8 @@ class SkillProvider(Protocol):
     def serve(self, unit: ServedUnit) -> SkillServing:
         """The library for ``unit``; the same for the same unit while a trial is open.
 
-        Called before every model call, on the event loop of asynchronous apps: answer from memory. When it raises, the
-        fault is logged and the call goes on without skills.
+        Called before every model call (asynchronous apps call it in a worker thread, because it may block now and then).
+        When it raises, the fault is logged and the call goes on without skills.
         """
         ...
 
@@ -71,7 +71,13 @@ class FixedSkills:
 class RunNote:
     """Under which ids a turn can be found again, and what it was served.
 
-    ``answer_id`` is the id of the model's answer: it lets an app that has neither run ids nor threads record an outcome.
+    Args:
+        unit: the ids.
+        library: digest of what was served.
+        arm, trial: of the trial it takes part in, if any.
+        answer_id: id of the model's answer, as the app has it in its messages.
+        skills: names of the skills whose text is in this prompt.
+        skill_tokens: what their text takes of this prompt.
     """
 
     unit: ServedUnit
@@ -79,8 +85,11 @@ class RunNote:
     arm: Arm | None = None
     trial: str = ""
     answer_id: str = ""
+    skills: tuple[str, ...] = ()
+    skill_tokens: int = 0
 
 
+@runtime_checkable
 class RunRecorder(Protocol):
     """Takes notes of live runs."""
 
