@@ -8,15 +8,17 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from reskill_agents.assertions import EpisodeGrades, grade, load_assertions, save_assertions
 from reskill_agents.conformance import record_cases
-from reskill_agents.episode_logs import LogProblem, read_logs
+from reskill_agents.episode_logs import LogProblem
 from reskill_agents.episodes import Episode
 from reskill_agents.errors import ConfigError
+from reskill_agents.graphs.checkpoint_logs import read_log_files
 from reskill_agents.graphs.creator import create
 from reskill_agents.graphs.creator_approval import answer_creation
 from reskill_agents.graphs.creator_prompts import transcript
@@ -49,6 +51,7 @@ from reskill_agents.skill_creator_files import write_skill_creator_files
 from reskill_agents.skill_json import proposal_to_json
 
 CHECKPOINTS_NAME = "creation.sqlite"
+_SAVER = "langgraph.checkpoint.sqlite"
 LOG_RATE = 0.05  # false discovery rate on logs: no trial follows
 
 
@@ -84,10 +87,10 @@ async def create_from_logs(
 
     ``out`` then holds ``assertions.json``, ``library/``, ``report.json``, ``review.json`` and ``skill-creator/`` (evals and
     gradings for Anthropic's viewer). Decisions remembered there (``verdicts.jsonl``) are respected, and a creation that was
-    killed goes on from its checkpoints in ``creation.sqlite``.
+    killed goes on from its checkpoints in ``creation.sqlite`` (a model's creation, with langgraph-checkpoint-sqlite there).
 
     Args:
-        files: logs in any format :func:`~reskill_agents.episode_logs.read_logs` knows.
+        files: logs in any format :func:`~reskill_agents.graphs.checkpoint_logs.read_log_files` knows.
         out: folder to write; ``None`` writes nothing.
         author: who writes; default: the offline author.
         library: skills that are there already.
@@ -104,7 +107,7 @@ async def create_from_logs(
     """
     if approve and out is None:
         raise ConfigError("approve=True needs a folder to wait in")
-    reading = read_logs(files)
+    reading = read_log_files(files)
     settings = config or strict_config()
     before = library or SkillLibrary()
     verdicts = past_verdicts(out) if out else ()
@@ -123,7 +126,7 @@ async def create_from_logs(
             approve=approve,
         )
 
-    if out is not None and (approve or author is not None):
+    if out is not None and (approve or (author is not None and find_spec(_SAVER) is not None)):
         out.mkdir(parents=True, exist_ok=True)
         async with checkpoints(out) as checkpointer:
             result = await run(checkpointer)
@@ -158,7 +161,7 @@ async def checkpoints(folder: Path) -> AsyncIterator[BaseCheckpointSaver[str]]:
     try:
         from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
     except ImportError as error:
-        raise ConfigError("checkpoints need the package langgraph-checkpoint-sqlite") from error
+        raise ConfigError("a creation that waits needs langgraph-checkpoint-sqlite: reskill-agents[embed]") from error
     async with AsyncSqliteSaver.from_conn_string(str(folder / CHECKPOINTS_NAME)) as saver:
         yield saver
 
@@ -278,7 +281,7 @@ def grade_logs(assertions: Path, files: Sequence[Path]) -> LogGrades:
         LogError: when a log cannot be read at all.
     """
     asserted = load_assertions(assertions)
-    reading = read_logs(files, need_outcome=False)
+    reading = read_log_files(files, need_outcome=False)
     return LogGrades(tuple(grade(reading.episodes, asserted)), reading.problems)
 
 

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from reskill_agents.episodes import Episode
     from reskill_agents.graphs.creator_state import CreationResult
 
-Logs = Annotated[list[Path], typer.Option("--log", help="Episode log, JSON lines; may be given several times.")]
+Logs = Annotated[
+    list[Path], typer.Option("--log", help="JSON lines, or a .sqlite of LangGraph checkpoints; repeatable.")
+]
 
 
 def create(
@@ -123,9 +125,9 @@ def _print_rates(episodes: Sequence[Episode], checks: Sequence[Assertion]) -> No
 
 
 def _read(paths: Sequence[Path]) -> Sequence[Episode]:
-    from reskill_agents.episode_logs import read_logs
+    from reskill_agents.graphs.checkpoint_logs import read_log_files
 
-    reading = read_logs(paths, need_outcome=False)
+    reading = read_log_files(paths, need_outcome=False)
     _say_skipped(reading.problems)
     return reading.episodes
 
