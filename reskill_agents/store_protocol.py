@@ -285,5 +285,9 @@ class SkillStore(Protocol):
         ...
 
     def forget(self, thread_id: str) -> Removed:
-        """Delete everything kept about a thread. Sealed windows stay: they hold means, and name nobody."""
+        """Delete everything kept about a thread. Sealed windows stay: they hold means, and name nobody.
+
+        A run that is still going on writes again when it ends: forget the thread after it. Skills that were written
+        with the help of its conversations are not touched.
+        """
         ...

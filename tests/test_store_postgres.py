@@ -68,7 +68,7 @@ def test_locks_and_leases(database: str) -> None:
 def test_processes_killed_at_random(database: str, tmp_path: Path) -> None:
     notes = tmp_path / "notes"
     notes.mkdir()
-    assert hammer(database, notes, 2.0, seed=2).told > 20
+    assert hammer(database, notes, 1.0, seed=2).told > 20
 
 
 def test_an_address_where_nothing_listens_is_our_error() -> None:
