@@ -104,7 +104,7 @@ def graph(library: SkillLibrary) -> CompiledStateGraph[Any, Any, Any, Any]:
         return {"messages": [model.invoke(with_skills(state))]}
 
     builder = StateGraph(SkillState)
-    builder.add_node("skills", skill_node(library))
+    builder.add_node("skills", skill_node(library))  # pyright: ignore[reportArgumentType]
     builder.add_node("answer", answer)
     builder.add_edge(START, "skills")
     builder.add_edge("skills", "answer")

@@ -20,7 +20,7 @@ from reskill_agents.library import SkillLibrary
 from reskill_agents.linter import LONGEST, Finding, Rule, lint_skill, lint_text
 from reskill_agents.pack_formats import IN_PLACE, MANIFESTS
 from reskill_agents.pack_tree import archive_files, folder_files, put_files
-from reskill_agents.packs import CASES_NAME, LOCK_NAME, MAX_FILE_BYTES, Lineage, Pack, read_lock, read_pack
+from reskill_agents.packs import CASES_NAME, LOCK_NAME, MAX_FILE_BYTES, Fact, Lineage, Pack, read_lock, read_pack
 from reskill_agents.selection import words_as_tokens
 from reskill_agents.skill import NAME_PATTERN, Skill
 from reskill_agents.skill_md import FILE_NAME
@@ -29,7 +29,16 @@ from reskill_agents.trigger import Trigger, TriggerKind
 CONTAINERS = ("", "skills", *IN_PLACE.values())
 # What a person may let in after reading it: ordinary in text that people write, suspicious only in text from a log.
 APPROVABLE = frozenset(
-    {Rule.URL, Rule.MARKUP, Rule.TEMPLATE, Rule.DANGEROUS_COMMAND, Rule.RANDOM_LOOKING, Rule.ENCODED, Rule.TOO_LONG}
+    {
+        Rule.URL,
+        Rule.MARKUP,
+        Rule.TEMPLATE,
+        Rule.DANGEROUS_COMMAND,
+        Rule.RANDOM_LOOKING,
+        Rule.ENCODED,
+        Rule.TOO_LONG,
+        Rule.TOOL_FORGING,  # any tag in a code sample looks like one
+    }
 )
 _LONG_BODY = 1_000  # tokens; a general skill of this size is in every prompt
 _OVERLAP = 500  # characters that two windows of a long text share
@@ -296,7 +305,7 @@ def _with_evidence(pack: Pack, findings: tuple[tuple[str, Finding], ...]) -> Pac
     for skill in pack.library:
         line = lineage.get(skill.name, Lineage())
         rules = sorted({finding.rule.value for name, finding in findings if name == skill.name})
-        added = {} if pack.locked else {"imported": True, "tested": False}
+        added: dict[str, Fact] = {} if pack.locked else {"imported": True, "tested": False}
         if rules:
             added["approved"] = ", ".join(rules)
         lineage[skill.name] = replace(line, evidence={**line.evidence, **added})

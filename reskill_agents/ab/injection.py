@@ -65,7 +65,9 @@ class ArmAgent:
         context: dict[str, object] | None = None
         if self.injection is Injection.CONTEXT:
             names = _field_names(self.graph.context_schema)
-            context = {LIBRARY_KEY: self.library} | ({SEED_KEY: seed} if SEED_KEY in names else {})
+            context = {LIBRARY_KEY: self.library}
+            if SEED_KEY in names:
+                context[SEED_KEY] = seed
         messages = [dict(message) for message in task.messages]
         if self.injection is Injection.INPUT:
             messages = _with_system(messages, render_skills(self.library))
