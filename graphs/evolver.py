@@ -51,6 +51,7 @@ from reskill_agents.store_protocol import SkillStore
 
 _log = logging.getLogger(__name__)
 _LEASE_S = 60.0
+_LOOK_EVERY_S = 600.0  # between two looks at all recent runs while no trial runs
 _SAME_MODEL = 10  # latest runs that must agree before the app's model counts as changed
 
 
@@ -95,6 +96,7 @@ class SkillEvolver:
         self._clock = clock
         self._holder = f"evolver-{uuid.uuid4().hex[:12]}"
         self._desk = TrialDesk(store, self.policy)
+        self._looked = float("-inf")
         self._thread: threading.Thread | None = None
         self._halt = threading.Event()
 
@@ -224,7 +226,10 @@ class SkillEvolver:
         trial = self.store.open_trial()
         if trial is not None:
             runs = [seen.run for seen in self.store.observations(trial=trial.trial_id, window=trial.window)]
+        elif 0.0 <= now - self._looked < min(self.policy.create_every_s, _LOOK_EVERY_S):
+            return ""
         else:
+            self._looked = now
             runs = self.store.runs(since=now - self.policy.window_s)
         latest = [run.model for run in runs if run.model][-_SAME_MODEL:]
         return latest[0] if len(latest) == _SAME_MODEL and len(set(latest)) == 1 else ""
