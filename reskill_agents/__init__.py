@@ -15,10 +15,18 @@ from reskill_agents.trials import Arm
 from reskill_agents.trigger import Repeat, Trigger, TriggerKind
 
 if TYPE_CHECKING:
+    from reskill_agents.graphs.evolver import SkillEvolver
+    from reskill_agents.graphs.middleware import ReSkillMiddleware
     from reskill_agents.graphs.prompt_nodes import skill_node
+    from reskill_agents.store import LiveStore
     from reskill_agents.trainers.loop import train
+    from reskill_agents.trials import VersionTrial
 
 _LAZY = {
+    "LiveStore": "reskill_agents.store",
+    "ReSkillMiddleware": "reskill_agents.graphs.middleware",
+    "SkillEvolver": "reskill_agents.graphs.evolver",
+    "VersionTrial": "reskill_agents.trials",
     "skill_node": "reskill_agents.graphs.prompt_nodes",
     "train": "reskill_agents.trainers.loop",
 }
@@ -29,20 +37,24 @@ __all__ = [
     "Episode",
     "Firing",
     "Group",
+    "LiveStore",
     "Method",
     "Operation",
     "OperationKind",
     "Proposal",
     "ReSkillError",
+    "ReSkillMiddleware",
     "Repeat",
     "Selection",
     "Skill",
+    "SkillEvolver",
     "SkillLibrary",
     "SkillSelector",
     "Trigger",
     "TriggerKind",
     "Turn",
     "TurnContext",
+    "VersionTrial",
     "skill_node",
     "train",
 ]
