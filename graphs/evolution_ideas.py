@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reskill_agents.errors import ProposalError
-from reskill_agents.graphs.evolution_ledger import LiveTrial, Purpose, standings, to_leave_out
+from reskill_agents.graphs.evolution_ledger import LiveTrial, Purpose, often_fired, standings, to_leave_out
 from reskill_agents.graphs.evolution_policy import EvolutionPolicy
 from reskill_agents.graphs.evolution_trials import Idea
 from reskill_agents.library import Operation, Proposal, SkillLibrary
@@ -41,8 +41,12 @@ def leave_out_idea(
     library = store.active().library
     verdicts = sum(trial.verdict is not None for trial in trials)
     known = standings(store, trials, library)
-    weakest = to_leave_out(known, model, verdicts, rest=policy.prune_rest, retrial=retrial)
-    if weakest is None or not policy.prune_every:
+    fit = to_leave_out(known, model, verdicts, rest=policy.prune_rest, retrial=retrial)
+    if not fit or not policy.prune_every:
+        return None
+    often = often_fired(store, library, least=policy.min_fired, share=policy.min_fired_share)
+    weakest = next((standing for standing in fit if standing.skill.name in often), None)
+    if weakest is None:
         return None
     name = weakest.skill.name
     why = "not tested for longest" if weakest.proven_for(model) else "unproven for this model"

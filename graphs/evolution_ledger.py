@@ -6,6 +6,7 @@ killed and started anew knows what the dead one knew.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -192,8 +193,8 @@ def standings(store: SkillStore, trials: Sequence[LiveTrial], library: SkillLibr
     return [Standing(skill, proven[skill.digest], tested[skill.digest]) for skill in library]
 
 
-def to_leave_out(known: Sequence[Standing], model: str, verdicts: int, *, rest: int, retrial: bool) -> Standing | None:
-    """The skill whose worth should be tested next by leaving it out; ``None`` when all may rest.
+def to_leave_out(known: Sequence[Standing], model: str, verdicts: int, *, rest: int, retrial: bool) -> list[Standing]:
+    """The skills whose worth may be tested by leaving them out, the least known first.
 
     Args:
         known: of the library in force.
@@ -202,7 +203,7 @@ def to_leave_out(known: Sequence[Standing], model: str, verdicts: int, *, rest: 
         rest: verdicts for which a tested skill is left alone.
         retrial: only skills that were proven under another model and never tested under this one.
     """
-    fit = []
+    fit: list[tuple[bool, int, int]] = []
     for index, standing in enumerate(known):
         last = standing.tested.get(model)
         if retrial and (standing.proven_for(model) or not standing.proven or last is not None):
@@ -210,4 +211,14 @@ def to_leave_out(known: Sequence[Standing], model: str, verdicts: int, *, rest: 
         if last is not None and verdicts - last < rest:
             continue
         fit.append((standing.proven_for(model), last if last is not None else -1, index))
-    return known[min(fit)[2]] if fit else None
+    return [known[index] for _, _, index in sorted(fit)]
+
+
+def often_fired(store: SkillStore, library: SkillLibrary, *, least: int, share: float) -> frozenset[str]:
+    """Skills whose text entered at least ``least`` of the runs that carried ``library``, and this share of them.
+
+    Others are never left out: a rare skill may be vital where it fires, and a mean over all threads cannot see that.
+    """
+    runs = [run for run in store.runs() if run.library == library.digest]
+    fired = Counter(name for run in runs for name in run.skills)
+    return frozenset(name for name, count in fired.items() if count >= max(least, share * len(runs)))

@@ -44,6 +44,8 @@ class EvolutionPolicy:
         create_every_s: least time between two requests.
         prune_every: after so many verdicts one trial leaves out the skill that was not proven for longest; 0: never.
             Skills unproven for the app's present model come first, before anything new is tried.
+        min_fired: runs in which a skill's text must have entered before it may be left out (see ``Run.skills``).
+        min_fired_share: the same as a share of the runs that carried it: rare skills are never pruned.
         prune_rest: verdicts (of any trial) a skill that a trial kept is left alone.
         aa: every trial is between two identical libraries (a check of the whole machinery).
     """
@@ -65,6 +67,8 @@ class EvolutionPolicy:
     episodes: int = 400
     create_every_s: float = HOUR_S
     prune_every: int = 3
+    min_fired: int = 20
+    min_fired_share: float = 0.1
     prune_rest: int = 6
     aa: bool = False
 

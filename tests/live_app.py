@@ -70,6 +70,7 @@ class LiveApp:
         path: a SQLite file instead; two apps on one file are two processes.
         namespace: the tenant.
         model: of the runs.
+        rare: skills that fire in every fiftieth run only.
     """
 
     worth: Mapping[str, float]
@@ -81,6 +82,7 @@ class LiveApp:
     namespace: tuple[str, ...] = ("shop",)
     model: str = "m1"
     seed: int = 0
+    rare: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         self.now = START
@@ -113,20 +115,9 @@ class LiveApp:
         self.served += 1
         carried, pin = self.live.assign(thread, "any")
         run_id = f"{thread}/{self.served}"
-        self.store.record_run(
-            Run(
-                run_id,
-                thread,
-                carried.digest,
-                self.now,
-                self.model,
-                pin.trial,
-                pin.arm,
-                pin.window,
-                pin.share,
-                pin.stratum,
-            )
-        )
+        skills = tuple(one.name for one in carried if one.name not in self.rare or self.served % 50 == 0)
+        assigned = (pin.trial, pin.arm, pin.window, pin.share, pin.stratum)
+        self.store.record_run(Run(run_id, thread, carried.digest, self.now, self.model, *assigned, skills=skills))
         self.store.record_episode(
             run_id, Episode(run_id, Task(run_id, "help me"), (Turn(0, "hello", "answer"),), None, model=self.model)
         )

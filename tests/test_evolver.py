@@ -264,6 +264,14 @@ def test_a_skill_that_harms_is_removed_and_one_that_helps_is_kept() -> None:
     assert "vital" in app.store.active().library.by_name
 
 
+def test_a_rare_skill_is_never_left_out() -> None:
+    app = LiveApp({}, ["n1", "n2"], replace(POLICY, prune_every=1), rare=frozenset({"seldom"}))
+    app.store.activate(library("seldom"), by="team")
+    app.live_on(400, every=20)
+    assert [trial for trial in read_trials(app.store) if trial.verdict]
+    assert not [trial for trial in read_trials(app.store) if trial.purpose.removes]
+
+
 def test_another_model_sends_skills_back_to_trial_while_they_stay_served() -> None:
     app = trial_app(policy=replace(POLICY, prune_every=50))
     app.live_on(200)
