@@ -14,7 +14,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict
 
 from langchain.chat_models import init_chat_model
 from langchain_core.language_models import BaseChatModel
@@ -35,7 +35,7 @@ TICKETS = {"parcel-1": "My parcel has status: delayed.", "wool-1": "How do I was
 
 
 # - class Desk(TypedDict):
-class Desk(SkillChannel):  # +
+class Desk(SkillChannel, TypedDict):  # +
     """The state: the conversation, and which desks it went to."""
 
     talk: Annotated[list[AnyMessage], add_messages]

@@ -15,6 +15,7 @@ from langgraph.runtime import get_runtime
 from langgraph.types import Send
 
 from reskill_agents.episodes import Firing
+from reskill_agents.errors import ConfigError
 from reskill_agents.graphs.anchors import (
     AnchoredSkill,
     fire,
@@ -134,6 +135,7 @@ def route_skills(
         recovered, fired = _Turn(served, messages, channel, agent, state).execute()
         return [Send(node, PromptCall(skill=skill)) for skill in (*recovered, *fired)] or then
 
+    route.__name__ = f"{node} or {then}"  # several agents may branch off at one node
     return route
 
 
@@ -159,8 +161,16 @@ def with_skills(
     """The messages to send to the model: the state's own, with skill text at its anchors.
 
     ``system_role=False`` puts start skills into the first human message, for templates without a system message.
+
+    Raises:
+        ConfigError: the node does not see the channel.
     """
-    return render_anchored(_messages(state, messages), state.get(channel) or [], system_role=system_role)
+    if channel not in state:
+        raise ConfigError(
+            f"this node does not see the channel {channel!r}: annotate its state (with SkillState), or declare the channel in "
+            "the graph's schema"
+        )
+    return render_anchored(_messages(state, messages), state[channel] or [], system_role=system_role)
 
 
 def skills_metadata(
