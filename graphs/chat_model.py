@@ -77,6 +77,7 @@ class PolicyChatModel(BaseChatModel):
         max_context: tokens of prompt and answer; default: the engine's.
         on_gap: ``fork`` or ``extend`` where the template is not prefix-preserving.
         name_of_policy: reported in traces and episodes.
+        frozen: not under training: its calls are kept in traces and never trained.
 
     Raises (calls):
         ContextOverflow: the prompt leaves no room for ``max_tokens``.
@@ -93,6 +94,7 @@ class PolicyChatModel(BaseChatModel):
     max_context: int | None = None
     on_gap: Literal["fork", "extend"] = "fork"
     name_of_policy: str = "policy"
+    frozen: bool = False
     _buffers: OrderedDict[str, list[TokenBuffer]] = PrivateAttr(default_factory=OrderedDict)
     _forks: int = PrivateAttr(default=0)
 
@@ -156,9 +158,10 @@ class PolicyChatModel(BaseChatModel):
         message = self._message(prompt.forced + text, options, call, generation)
         if options.session is not None:
             ended = ids[-1:] == (self.tokenizer.end_id,)
-            self._remember(options.session, prompt.extends, TokenBuffer(prompt.ids + ids, (*messages, message), ended))
+            buffer = TokenBuffer(prompt.ids + ids, (*messages, message), ended, tuple(options.tools))
+            self._remember(options.session, prompt.extends, buffer)
         if recorder is not None:
-            recorder.calls.append(call)
+            recorder.take(messages, message, model=self.name_of_policy, call=call, frozen=self.frozen)
         return Completion(message, call)
 
     def _prompt(self, messages: Sequence[BaseMessage], options: CallOptions) -> _Prompt:
@@ -167,7 +170,7 @@ class PolicyChatModel(BaseChatModel):
         buffers = self._buffers.get(options.session, ()) if options.session is not None else ()
         for buffer in reversed(buffers):
             new = buffer.new_messages(messages)
-            if new is not None and self._may_extend(buffer, new, options):
+            if new is not None and buffer.tools == tuple(options.tools) and self._may_extend(buffer, new, options):
                 return _Prompt(buffer.extend(new, self.tokenizer) + tail, buffer, forced)
         return _Prompt(self.tokenizer.start(messages, options.tools) + tail, None, forced)
 

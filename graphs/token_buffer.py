@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
@@ -18,11 +18,13 @@ class TokenBuffer:
         ids: the last call's prompt and the ids sampled for it.
         messages: the messages those ids stand for; the last one is the answer.
         ended: the last id ends the assistant's turn.
+        tools: what was offered; a call that offers other tools has another prompt from the start.
     """
 
     ids: tuple[int, ...]
     messages: tuple[BaseMessage, ...]
     ended: bool
+    tools: tuple[Mapping[str, object], ...] = ()
 
     @property
     def reasons(self) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from reskill_agents.episodes import Episode, ModelCall
+from reskill_agents.episodes import Episode
+from reskill_agents.trainers.trie import paths_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,44 +39,13 @@ class Row:
         return sum(self.trained)
 
 
-@dataclass(slots=True)
-class _Path:
-    token_ids: list[int] = field(default_factory=list)
-    trained: list[bool] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-
-    def take(self, call: ModelCall) -> None:
-        new = call.prompt_ids[len(self.token_ids) :]
-        self.token_ids += [*new, *call.sampled_ids]
-        self.trained += [False] * len(new) + [True] * len(call.sampled_ids)
-        self.logprobs += [0.0] * len(new) + list(call.logprobs)
-
-
 def rows_of(episode: Episode, advantage: float = 0.0) -> list[Row]:
     """The rows of one episode: one for a linear agent, more where the history forked or branched.
 
-    A call extends the longest earlier path that its prompt begins with; otherwise a new row starts.
+    The rows are the paths of the prefix trie of its calls (:mod:`~reskill_agents.trainers.trie`).
     """
-    paths = paths_of([turn.call for turn in episode.turns if turn.call is not None and turn.call.sampled_ids])
+    paths = paths_of([turn.call for turn in episode.turns if turn.call is not None])
     return [Row(episode.episode_id, tuple(p.token_ids), tuple(p.trained), tuple(p.logprobs), advantage) for p in paths]
-
-
-def paths_of(calls: Iterable[ModelCall]) -> list[_Path]:
-    """Root-to-leaf paths of model calls in the order in which they were made."""
-    paths: list[_Path] = []
-    for call in calls:
-        fitting = [path for path in paths if _begins_with(call.prompt_ids, path.token_ids)]
-        if fitting:
-            path = max(fitting, key=lambda candidate: len(candidate.token_ids))
-        else:
-            path = _Path()
-            paths.append(path)
-        path.take(call)
-    return paths
-
-
-def _begins_with(prompt: Sequence[int], path: Sequence[int]) -> bool:
-    return len(path) <= len(prompt) and list(prompt[: len(path)]) == list(path)
 
 
 def sampled_tokens(episode: Episode) -> int:
