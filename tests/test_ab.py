@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -446,3 +448,19 @@ def test_the_command_runs_and_writes_the_page(tmp_path: Path, monkeypatch: pytes
     assert (as_json["finding"], as_json["look"]) == ("helps", 1)
     wrong = CliRunner().invoke(app, ["ab", "--agent", "nowhere:graph", *common[3:]])
     assert isinstance(wrong.exception, ConfigError)
+
+
+@pytest.mark.slow
+def test_a_planted_skill_is_found_a_placebo_is_not_and_intervals_hold_the_truth() -> None:
+    path = Path(__file__).resolve().parent / "benchmarks" / "ab_coverage.py"
+    spec = importlib.util.spec_from_file_location("ab_coverage", path)
+    assert spec is not None
+    assert spec.loader is not None
+    benchmark = importlib.util.module_from_spec(spec)
+    sys.modules["ab_coverage"] = benchmark
+    spec.loader.exec_module(benchmark)
+    result = benchmark.run_example(20, tasks=80)
+    assert result.found >= 18
+    assert result.held >= 18
+    assert result.placebo_held >= 18
+    assert result.placebo_helps <= 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil, sqrt
+from math import ceil, inf, sqrt
 from statistics import NormalDist, fmean
 
 from reskill_agents.ab.student import t_quantile
@@ -53,7 +53,7 @@ def paired_effect(pairs: Mapping[str, Sequence[tuple[float, float]]], confidence
     which one pair differs by as much as pairs that differ do on average (by 1 if none does). For one pair a task and
     yes/no rewards this is the adjusted interval of Bonett and Price (2012, doi:10.3102/1076998611411915) with t for
     z; for rewards on a fine scale it is nearly the plain t interval. Without the pseudo-tasks an interval over tied
-    tasks has no width. ``tests/benchmarks/ab_coverage.py`` measures its coverage.
+    tasks has no width. Rewards within [0, 1] bound it by [-1, 1]. ``tests/benchmarks/ab_coverage.py`` measures its coverage.
     """
     differences = {task: [b - a for a, b in values] for task, values in pairs.items() if values}
     if len(differences) < 2:
@@ -67,12 +67,13 @@ def paired_effect(pairs: Mapping[str, Sequence[tuple[float, float]]], confidence
     centre = fmean(padded)
     sd = sqrt(sum((value - centre) ** 2 for value in padded) / (size - 1))
     half = t_quantile(0.5 + confidence / 2.0, size - 1) * sd / sqrt(size)
+    most = 1.0 if all(0.0 <= value <= 1.0 for both in pairs.values() for pair in both for value in pair) else inf
     return Effect(
         tasks=len(means),
         pairs=len(every),
         mean=fmean(means),
-        low=centre - half,
-        high=centre + half,
+        low=max(centre - half, -most),
+        high=min(centre + half, most),
         confidence=confidence,
         sd=sd,
         wins=sum(value > 0 for value in means),

@@ -28,7 +28,7 @@ from reskill_agents.pack_import import APPROVABLE, Route, import_skills
 from reskill_agents.packs import validate_pack
 from reskill_agents.skill_md import parse_skill_file, render_skill_md
 
-SECONDS = 5.0  # far above what any case needs; a case that stalls is a failure
+SECONDS = 2.0  # of processor time, far above what any case needs; a case that stalls is a failure
 _SEEDS = (
     "---\nname: good-skill\ndescription: Does good. Use when it is good.\n---\n\n# Good\n\nDo it.\n",
     "---\nname: good-skill\ndescription: 'Quoted: yes'\nlicense: MIT\nmetadata:\n  author: a\n  reskill.trigger: tool\n"
@@ -178,23 +178,23 @@ def _through(source: Path, rng: random.Random, folder: Path) -> None:
 CASES: tuple[Callable[[random.Random, Path], str], ...] = (_text_case, _folder_case, _archive_case)
 
 
-def fuzz(cases: int, seed: int) -> Outcome:
-    """Run ``cases`` cases; each has its own generator, so that one can be run again alone."""
+def fuzz(cases: int, seed: int, start: int = 0) -> Outcome:
+    """Run ``cases`` cases from number ``start``; each has its own generator, so that one can be run again alone."""
     outcome = Outcome()
     with tempfile.TemporaryDirectory() as temporary:
-        for number in range(cases):
+        for number in range(start, start + cases):
             rng = random.Random(f"{seed}/{number}")
             folder = Path(temporary) / "outer" / str(number)
             folder.mkdir(parents=True)
             case = CASES[number % len(CASES)]
-            started = time.perf_counter()
+            started = time.process_time()
             try:
                 outcome.counts[case(rng, folder)] += 1
             except ReSkillError:
                 outcome.counts[case.__name__.strip("_").replace("_case", " refused")] += 1
             except Exception as error:  # the finding this program is for
                 outcome.failures.append(f"seed {seed} case {number} ({case.__name__}): {type(error).__name__}: {error}")
-            elapsed = time.perf_counter() - started
+            elapsed = time.process_time() - started
             outcome.slowest = max(outcome.slowest, elapsed)
             if elapsed > SECONDS:
                 outcome.failures.append(f"seed {seed} case {number} took {elapsed:.1f} s")
@@ -209,8 +209,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else "")
     parser.add_argument("--cases", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--start", type=int, default=0, help="number of the first case, to run one again")
     arguments = parser.parse_args()
-    outcome = fuzz(arguments.cases, arguments.seed)
+    outcome = fuzz(arguments.cases, arguments.seed, arguments.start)
     for name, count in sorted(outcome.counts.items()):
         print(f"{name}: {count}")
     print(f"slowest case: {outcome.slowest:.3f} s; failures: {len(outcome.failures)}")
