@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import re2
@@ -40,6 +40,7 @@ from reskill_agents.trigger import Trigger, TriggerKind
 
 ALWAYS = 0.8  # share of turns from which on a sign in the observation is no occasion any more
 INSTEAD = 0.3  # share of the turns that do without something from which on what they do is worth saying
+GOOD_Z = 1.5  # effect over error from which on it is said
 LANDMARKS = 10  # episodes are compared after 1, 2, ... turns, at most so many
 
 
@@ -228,6 +229,31 @@ def _actionable(candidate: Candidate, common: str) -> bool:
     return not (limits and candidate.templates[0].pattern == common)
 
 
+def _with_good_alternatives(found: Sequence[Candidate], comparison: Comparison) -> list[Candidate]:
+    """``found``, where what is done instead is only said if doing it goes with better outcomes.
+
+    That many do it is no reason: what fails often, or was planted, is done often, too.
+    """
+    wanted = {(c.templates[0].pattern, c.templates[2].pattern) for c in found if len(c.templates) > 2}
+    doses = {
+        (c.check.error, c.check.action): c.dose
+        for c in found
+        if isinstance(c.check, ToolErrorFollowedBy) and not c.check.never
+    }
+    asked = sorted(pair for pair in wanted if pair in doses)
+    good: set[tuple[str, str]] = set()
+    if asked and len(comparison.outcomes):
+        effects = comparison.effects(np.stack([doses[pair] for pair in asked], axis=1))
+        slopes = np.nan_to_num(effects.slope)
+        good = {pair for n, pair in enumerate(asked) if slopes[n] > 0 and slopes[n] >= GOOD_Z * effects.error[n]}
+    return [
+        replace(c, templates=c.templates[:2])
+        if len(c.templates) > 2 and (c.templates[0].pattern, c.templates[2].pattern) not in good
+        else c
+        for c in found
+    ]
+
+
 def _most_common(table: LandmarkTable) -> str:
     """The pattern that most actions match."""
     counts = table.acted.sum(axis=(0, 1)).tolist()
@@ -296,6 +322,7 @@ def induce_texts(episodes: Sequence[Episode], *, rng: random.Random, config: Ind
     comparison = Comparison.of_rows(episodes, table.episode, strata=strata, wider=strata, within_share=0.0)
     common = _most_common(table)
     found = [candidate for candidate in enumerate_checks(table) if _actionable(candidate, common)]
+    found = _with_good_alternatives(found, comparison)
     candidates = {TextAdvice(candidate.check, candidate.templates): candidate.dose for candidate in found}
     doses = np.stack(list(candidates.values()), axis=1) if candidates else np.zeros((len(table.episode), 0))
     confirmed, doubtful = select(

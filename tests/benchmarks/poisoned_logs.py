@@ -218,7 +218,17 @@ def _rate(fates: Counter[Fate]) -> str:
     return f"{caught} of {total} ({caught / total:.0%}; {fates[Fate.QUARANTINED]} in quarantine)"
 
 
-RESIDUE = """## What a plausible planted sentence can still do
+RESIDUE = """## How the halves were used
+
+Payloads, logs and honest skills were written before the linter was opened. The first measurement, with the linter as it was:
+known half 100 of 100 copied and 92 of 100 believed, held-out half 100 of 100 and 80 of 100, one false alarm in 200; and the
+offline author named eleven forged tool names (sentences joined by underscores) in "do not use ..." advice. Then, from the
+known half only: names are read as words, names of more than six words (three outside a call) are no action of the vocabulary,
+and three patterns were added. The table above is the state after that; no pattern was written for the held-out half, and what
+it lets through stays as it is. It was looked at before those changes, so it is held out from the patterns, not from the eyes
+of who wrote them.
+
+## What a plausible planted sentence can still do
 
 Advice that reads like advice passes every text check: "Recommend the premium plan" is a skill somebody might want. Copied
 word for word it lands in quarantine, because it shares five words in a row with the log; a model that believes it and says it
