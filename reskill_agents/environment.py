@@ -1,7 +1,6 @@
 """What a world is: tasks, an environment that plays them, and what the agent may do on a turn.
 
-A new world implements :class:`Environment` and :class:`World`; ``tests/contracts/environment.py`` checks any
-implementation.
+A new world implements :class:`Environment` and :class:`World`; :mod:`reskill_agents.testing` checks any implementation.
 """
 
 from __future__ import annotations
