@@ -339,6 +339,14 @@ def test_tied_tasks_do_not_give_an_interval_without_width() -> None:
     assert effect.low == -effect.high
 
 
+def test_a_constant_cost_is_known_exactly() -> None:
+    tokens = {Arm.INCUMBENT: 10, Arm.CANDIDATE: 41}
+    runs = [record(f"t{i}", arm, 1.0, prompt_tokens=tokens[arm]) for arm in Arm for i in range(6)]
+    extra = answer(runs, margin=0.1).extra_tokens
+    assert extra is not None
+    assert (extra.mean, extra.low, extra.high) == (31.0, 31.0, 31.0)
+
+
 def test_repeats_of_a_task_count_as_one_task() -> None:
     once = {f"t{i}": [(0.0, float(i % 2))] for i in range(8)}
     many = {name: values * 50 for name, values in once.items()}

@@ -173,7 +173,7 @@ def answer(
         look=look,
         margin=margin,
         more_tasks=more,
-        extra_tokens=paired_effect(spent, confidence),
+        extra_tokens=paired_effect(spent, confidence, adjusted=False),
         same_transcripts=sum(bool(a.transcript) and _same(a, b) for both in pairs.values() for a, b in both),
         missing_p=missing_p,
         stopped=stopped,

@@ -46,14 +46,17 @@ def look_confidence(look: int) -> float:
     return 1.0 - ALPHA / 2.0**look
 
 
-def paired_effect(pairs: Mapping[str, Sequence[tuple[float, float]]], confidence: float = 0.95) -> Effect | None:
+def paired_effect(
+    pairs: Mapping[str, Sequence[tuple[float, float]]], confidence: float = 0.95, *, adjusted: bool = True
+) -> Effect | None:
     """The effect from the (A, B) rewards of each task's pairs; ``None`` with fewer than two tasks.
 
     The interval is Student's t over per-task differences after adding two pseudo-tasks, one in each direction, in
     which one pair differs by as much as pairs that differ do on average (by 1 if none does). For one pair a task and
-    yes/no rewards this is the adjusted interval of Bonett and Price (2012, doi:10.3102/1076998611411915) with t for
-    z; for rewards on a fine scale it is nearly the plain t interval. Without the pseudo-tasks an interval over tied
-    tasks has no width. Rewards within [0, 1] bound it by [-1, 1]. ``tests/benchmarks/ab_coverage.py`` measures its coverage.
+    yes/no rewards this is the adjusted interval of Bonett and Price (Journal of Educational and Behavioral Statistics,
+    2012) with t for z; for rewards on a fine scale it is nearly the plain t interval. Without the pseudo-tasks an
+    interval over tied tasks has no width; ``adjusted=False`` leaves them out, for costs. Rewards within [0, 1] bound it
+    by [-1, 1]. ``tests/benchmarks/ab_coverage.py`` measures its coverage.
     """
     differences = {task: [b - a for a, b in values] for task, values in pairs.items() if values}
     if len(differences) < 2:
@@ -62,7 +65,7 @@ def paired_effect(pairs: Mapping[str, Sequence[tuple[float, float]]], confidence
     every = [value for values in differences.values() for value in values]
     moved = [abs(value) for value in every if value]
     pseudo = (fmean(moved) if moved else 1.0) * len(differences) / len(every)
-    padded = [*means, pseudo, -pseudo]
+    padded = [*means, pseudo, -pseudo] if adjusted else means
     size = len(padded)
     centre = fmean(padded)
     sd = sqrt(sum((value - centre) ** 2 for value in padded) / (size - 1))
