@@ -10,9 +10,10 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import TypedDict, TypeGuard
+from typing import TypeGuard
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+from typing_extensions import TypedDict  # pydantic takes no other in a state of its own before Python 3.12
 
 from reskill_agents.episodes import Firing
 from reskill_agents.graphs.messages import START_KINDS, into_system, text_of, with_block

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, TypeAlias, TypedDict, cast
+from typing import Annotated, Any, Protocol, TypeAlias, TypedDict, cast
 
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import RunnableConfig
@@ -58,6 +58,14 @@ class SkillsUpdate(TypedDict):
     skills: list[AnchoredSkill]
 
 
+class SkillNode(Protocol):
+    """A node that executes the skills that fire."""
+
+    def __call__(self, state: Any) -> dict[str, list[AnchoredSkill]]:
+        """The firings, for the channel."""
+        ...
+
+
 class PromptCall(TypedDict):
     """The input of one ``skill`` node."""
 
@@ -72,7 +80,7 @@ def skill_node(
     agent: str | None = None,
     recorder: RunRecorder | None = None,
     namespace: tuple[str, ...] | NamespaceOf = (),
-) -> Callable[[Any], dict[str, list[AnchoredSkill]]]:
+) -> SkillNode:
     """One node that executes every fired skill; put it before the node that calls the model.
 
     It writes firings into the ``skills`` channel and leaves ``messages`` alone; the model's node sends
@@ -101,7 +109,7 @@ def skill_node(
     """
     served = ServedSkills(skills, recorder, namespace)
 
-    def run(state: Mapping[str, Any]) -> dict[str, list[AnchoredSkill]]:
+    def run(state: Any) -> dict[str, list[AnchoredSkill]]:
         recovered, fired = _Turn(served, messages, channel, agent, state).execute()
         for skill in fired:
             _run(skill)
@@ -131,7 +139,7 @@ def route_skills(
     """
     served = ServedSkills(skills, recorder, namespace)
 
-    def route(state: Mapping[str, Any]) -> list[Send] | str:
+    def route(state: Any) -> list[Send] | str:
         recovered, fired = _Turn(served, messages, channel, agent, state).execute()
         return [Send(node, PromptCall(skill=skill)) for skill in (*recovered, *fired)] or then
 
@@ -165,12 +173,13 @@ def with_skills(
     Raises:
         ConfigError: the node does not see the channel.
     """
-    if channel not in state:
+    anchored = _read(state, channel)
+    if anchored is None:
         raise ConfigError(
             f"this node does not see the channel {channel!r}: annotate its state (with SkillState), or declare the channel in "
             "the graph's schema"
         )
-    return render_anchored(_messages(state, messages), state[channel] or [], system_role=system_role)
+    return render_anchored(_messages(state, messages), anchored, system_role=system_role)
 
 
 def skills_metadata(
@@ -181,7 +190,7 @@ def skills_metadata(
     count_tokens: Callable[[str], int] = words_as_tokens,
 ) -> Metadata:
     """Attributes for the model's run: ``model.invoke(with_skills(state), {"metadata": skills_metadata(state)})``."""
-    anchored: Sequence[AnchoredSkill] = state.get(channel) or []
+    anchored: Sequence[AnchoredSkill] = _read(state, channel) or []
     metadata: Metadata = {
         "reskill.in_context": [skill["name"] for skill in anchored],
         "reskill.skill_tokens": sum(count_tokens(skill["text"]) for skill in anchored),
@@ -200,11 +209,11 @@ class _Turn:
         messages: MessagesOf | None,
         channel: str,
         agent: str | None,
-        state: Mapping[str, Any],
+        state: Any,
     ) -> None:
         self._served, self._agent = served, agent
         self._messages = _messages(state, messages)
-        self._known: list[AnchoredSkill] = list(state.get(channel) or ())
+        self._known: list[AnchoredSkill] = list(_read(state, channel) or ())
 
     def execute(self) -> tuple[list[AnchoredSkill], list[AnchoredSkill]]:
         """(skills of earlier turns whose anchors were not kept, skills that enter now)."""
@@ -251,8 +260,13 @@ def _run(skill: AnchoredSkill) -> None:
 
 
 def _messages(state: Any, messages: MessagesOf | None) -> Sequence[BaseMessage]:
-    found = messages(state) if callable(messages) else state[messages or "messages"]
+    found = messages(state) if callable(messages) else _read(state, messages or "messages")
     return cast("Sequence[BaseMessage]", found)
+
+
+def _read(state: Any, key: str) -> Any:
+    """A channel of a state that is a dict, a dataclass or a pydantic model; ``None`` where there is none."""
+    return state.get(key) if isinstance(state, Mapping) else getattr(state, key, None)
 
 
 def _run_id() -> str:

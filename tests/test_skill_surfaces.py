@@ -6,6 +6,7 @@ import operator
 import os
 import subprocess
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph, add_messages
 from langgraph.store.memory import InMemoryStore
 from langgraph.types import Command, interrupt
+from pydantic import BaseModel, Field
 from test_middleware import LIBRARY, Scripted, agent, calls, count, say, seen, thread
 
 from reskill_agents.errors import ConfigError
@@ -109,6 +111,35 @@ def test_a_schema_without_messages() -> None:
         ("system", '<skill name="polite">\nsay please\n</skill>'),
         ("human", 'will it rain?\n<skill name="on-rain">\ntake an umbrella\n</skill>'),
     ]
+
+
+class Typed(BaseModel):
+    """A state that is a pydantic model."""
+
+    talk: Annotated[list[AnyMessage], add_messages]
+    skills: Annotated[list[AnchoredSkill], merge_anchored] = Field(default_factory=list)
+
+
+@dataclass
+class Plain:
+    """A state that is a dataclass."""
+
+    talk: Annotated[list[AnyMessage], add_messages]
+    skills: Annotated[list[AnchoredSkill], merge_anchored] = field(default_factory=list)
+
+
+@pytest.mark.parametrize("schema", [Typed, Plain])
+def test_a_schema_that_is_no_dict(schema: Any) -> None:
+    model = Heard(messages="talk")
+    graph = StateGraph(schema)
+    graph.add_node("advise", skill_node(TWO, messages="talk"))
+    graph.add_node("model", model)
+    graph.add_edge(START, "advise")
+    graph.add_edge("advise", "model")
+    app = graph.compile(checkpointer=InMemorySaver())
+    app.invoke({"talk": [("user", "rain")]}, thread())
+    app.invoke({"talk": [("user", "go on")]}, thread())
+    assert [count(messages, "umbrella") for messages in model.sent] == [1, 1]
 
 
 def test_messages_without_ids_are_anchored_by_place_and_text() -> None:
