@@ -635,3 +635,31 @@ def test_a_tool_message_of_content_blocks_gets_one_block_more() -> None:
         {"type": "text", "text": "rain"},
         {"type": "text", "text": '<skill name="on-rain">\ntake an umbrella\n</skill>'},
     ]
+
+
+def test_a_deep_agent_and_its_sub_agent_have_libraries_of_their_own() -> None:
+    deepagents = pytest.importorskip("deepagents")
+    task = ("task", {"description": "look at the rain", "subagent_type": "helper"})
+    model = Scripted(answers=[calls(task), AIMessage("it is about to rain"), AIMessage("done")])
+    helper = {
+        "name": "helper",
+        "description": "d",
+        "system_prompt": "you help",
+        "tools": [look],
+        "middleware": [ReSkillMiddleware(SkillLibrary((Skill("inner", "d", "inner advice"),)))],
+    }
+    app = deepagents.create_deep_agent(
+        model,
+        tools=[look],
+        system_prompt="be kind",
+        subagents=[helper],
+        middleware=[ReSkillMiddleware(LIBRARY)],
+        checkpointer=InMemorySaver(),
+    )
+    for text in ("hello", "thanks"):
+        app.invoke(say(text), thread())
+    outer, inner = [model.sent[i] for i in (0, 2, 3, 5)], [model.sent[i] for i in (1, 4)]
+    assert [[count(messages, text) for text in ("say please", "inner advice")] for messages in outer] == [[1, 0]] * 4
+    assert [[count(messages, text) for text in ("say please", "inner advice")] for messages in inner] == [[0, 1]] * 2
+    assert [count(messages, "umbrella") for messages in outer] == [0, 1, 1, 1]
+    assert all(extends(earlier, later) for earlier, later in pairwise(outer))
