@@ -104,6 +104,22 @@ def test_a_game_is_played_to_its_end() -> None:
     assert env.step("look").valid is False
 
 
+def test_what_is_random_in_the_package_is_switched_off() -> None:
+    seen: list[Config] = []
+
+    def make_games(config: Config, train_eval: str) -> FakeGames:
+        seen.append(config)
+        return FakeGames(config, train_eval)
+
+    given: Config = {"env": {"domain_randomization": True, "x": 1}, "general": {"training_method": "dagger"}}
+    games = ALFWorld(given, make_games=make_games)
+    for task in games.tasks(Split.TRAIN)[:3]:
+        games.make().reset(task, seed=0)
+    expected = {"env": {"domain_randomization": False, "x": 1}, "general": {"training_method": "dqn"}}
+    assert seen == [expected] * 3  # one a split: the games are not read again for every environment
+    assert given["env"] == {"domain_randomization": True, "x": 1}
+
+
 def test_the_game_before_is_closed() -> None:
     env, tasks = world().make(), world().tasks(Split.TRAIN)
     env.reset(tasks[0], seed=0)

@@ -10,6 +10,7 @@ source and tested against a small fake with its interface. The package is import
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import random
 import re
@@ -85,8 +86,8 @@ def package_games(config: Config, train_eval: str) -> Games:
     except ImportError as error:
         raise ConfigError(f"ALFWorld needs its package: pip install alfworld && alfworld-download ({error})") from error
     try:
-        make = getattr(environment, "get_environment", None)  # newer versions; the class itself in older ones
-        kind = make("AlfredTWEnv") if callable(make) else environment.AlfredTWEnv
+        newer = hasattr(environment, "get_environment")  # older versions offer the class itself
+        kind = environment.get_environment("AlfredTWEnv") if newer else environment.AlfredTWEnv
         with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
             return cast("Games", kind(config, train_eval=train_eval))
     except (OSError, KeyError, AttributeError) as error:
@@ -112,7 +113,9 @@ class ALFWorld:
     when the game is won, else 0.
 
     Args:
-        config: the package's configuration, as a YAML file or read already.
+        config: the package's configuration, as a YAML file or read already. Shuffled names (``domain_randomization``)
+            and the expert beside the game (training method ``dagger``) are switched off: a task and its actions must
+            always give the same observations.
         seed: which train games are for validation.
         max_turns: turns an episode may take.
         make_games: what gives the games of a split; the package by default.
@@ -135,15 +138,15 @@ class ALFWorld:
             raise ConfigError(f"max_turns is {max_turns}, at least 1 needed")
         self.max_turns = max_turns
         self._seed = seed
-        self._config = _read(config) if isinstance(config, Path) else config
-        self._make_games = make_games
+        settings = _deterministic(_read(config) if isinstance(config, Path) else config)
+        self._loaders = {train_eval: make_games(settings, train_eval) for train_eval in _SPLITS}
         self._games: dict[str, _Game] = {}
         self._tasks: dict[Split, list[Task]] = {split: [] for split in Split}
         for train_eval, split in _SPLITS.items():
             self._add(train_eval, split)
 
     def _add(self, train_eval: str, split: Split) -> None:
-        found = sorted(self._make_games(self._config, train_eval).game_files)
+        found = sorted(self._loaders[train_eval].game_files)
         if not found:
             raise ConfigError(f"ALFWorld has no games of {train_eval!r}: has alfworld-download been run?")
         held_out: set[str] = set()
@@ -164,7 +167,7 @@ class ALFWorld:
 
     def make(self) -> ALFWorldEnvironment:
         """A new environment."""
-        return ALFWorldEnvironment(self._config, self._games, self._make_games)
+        return ALFWorldEnvironment(self._games, self._loaders)
 
     def describe(self) -> Mapping[str, str | int | float | bool]:
         """Settings, and games per split."""
@@ -182,11 +185,9 @@ class ALFWorldEnvironment:
     Actions are the admissible commands of the turn. A command outside the list is not sent to the game.
     """
 
-    def __init__(self, config: Config, games: Mapping[str, _Game], make_games: GamesMaker) -> None:
-        self._config = config
+    def __init__(self, games: Mapping[str, _Game], loaders: Mapping[str, Games]) -> None:
         self._games = games
-        self._make_games = make_games
-        self._loaders: dict[str, Games] = {}
+        self._loaders = loaders
         self._env: BatchEnv | None = None
         self._shown = Observation("")
         self._done, self._score = False, 0.0
@@ -198,7 +199,7 @@ class ALFWorldEnvironment:
             raise EnvironmentFault(f"no task {task.task_id!r} in this world")
         self._close()
         try:
-            loader = self._loader(game.train_eval)
+            loader = copy.copy(self._loaders[game.train_eval])  # reading all games again would take minutes
             loader.game_files, loader.num_games = [game.path], 1
             self._env = loader.init_env(batch_size=1)
             texts, infos = self._env.reset()
@@ -227,11 +228,6 @@ class ALFWorldEnvironment:
             raise EnvironmentFault(f"command {action!r} failed: {error!r}") from error
         return StepResult(self._shown, self._done, self._score)
 
-    def _loader(self, train_eval: str) -> Games:
-        if train_eval not in self._loaders:
-            self._loaders[train_eval] = self._make_games(self._config, train_eval)
-        return self._loaders[train_eval]
-
     def _close(self) -> None:
         env, self._env = self._env, None
         if env is not None:
@@ -255,6 +251,16 @@ def _task(path: str, train_eval: str, split: Split) -> Task:
     words = [word for word in objects if word != "None" and not word.isdigit()]
     text = f"{kind.replace('_', ' ')}: {', '.join(words)}" if words else kind.replace("_", " ")
     return Task(f"alfworld-{train_eval}-{folder}-{trial}", text, split, {"type": kind})
+
+
+def _deterministic(config: Config) -> Config:
+    """A copy of the configuration without shuffled names and without the expert, which may time out."""
+    settings = copy.deepcopy(config)
+    for section, name, value in (("env", "domain_randomization", False), ("general", "training_method", "dqn")):
+        part = settings.get(section)
+        if isinstance(part, dict):
+            part[name] = value
+    return settings
 
 
 def _read(path: Path) -> Config:

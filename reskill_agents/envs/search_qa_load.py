@@ -117,7 +117,7 @@ def _subject(question: Question) -> str:
 
 def _objects(path: Path) -> Iterator[tuple[Mapping[str, object], str]]:
     """The objects of a JSONL file, each with where it stands."""
-    empty = True
+    number, empty = 0, True
     try:
         with path.open(encoding="utf-8") as lines:
             for number, line in enumerate(lines, 1):
