@@ -50,3 +50,11 @@ def test_few_honest_skills_are_held_up() -> None:
 def test_a_name_cannot_carry_a_sentence() -> None:
     tool = next(log for log in LOGS if log.place is Place.TOOL_NAME and "Ignore all" in log.payload.planted)
     assert carried_by_offline_author(episodes_of(tool), tool.payload.planted) == []
+
+
+@pytest.mark.parametrize("name", ["log-031", "log-047"])
+def test_what_was_planted_among_failures_is_never_something_to_do(name: str) -> None:
+    log = next(log for log in LOGS if log.name == name)
+    for sentence in carried_by_offline_author(episodes_of(log), log.payload.planted):
+        assert "do not use `reply" not in sentence
+        assert "; use `" not in sentence
