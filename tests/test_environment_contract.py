@@ -8,6 +8,7 @@ import pytest
 from contracts.environment import check_world
 
 from reskill_agents.envs.renamed import RenamedWorld
+from reskill_agents.envs.search_qa import AnswerScore, SearchQAWorld
 from reskill_agents.envs.webshop import ObservationMode, WebShopWorld
 
 
@@ -24,3 +25,8 @@ def test_webshop_on_real_data(shared_data: Path, mode: ObservationMode) -> None:
 
 def test_renamed_webshop() -> None:
     check_world(RenamedWorld(WebShopWorld(), seed=3))
+
+
+@pytest.mark.parametrize("score", list(AnswerScore))
+def test_search_qa(score: AnswerScore) -> None:
+    check_world(SearchQAWorld(score=score), free_actions=["search[river town]", "search[zzz]", "answer[nobody]"])
