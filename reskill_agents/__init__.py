@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from reskill_agents.graphs.middleware import ReSkillMiddleware
     from reskill_agents.graphs.prompt_nodes import skill_node
     from reskill_agents.store import LiveStore
+    from reskill_agents.trainers.graph_episode import trl_reward
+    from reskill_agents.trainers.graph_training import train_graph
     from reskill_agents.trainers.loop import train
     from reskill_agents.trials import VersionTrial
 
@@ -29,6 +31,8 @@ _LAZY = {
     "VersionTrial": "reskill_agents.trials",
     "skill_node": "reskill_agents.graphs.prompt_nodes",
     "train": "reskill_agents.trainers.loop",
+    "train_graph": "reskill_agents.trainers.graph_training",
+    "trl_reward": "reskill_agents.trainers.graph_episode",
 }
 
 __version__ = "0.1.0"
@@ -57,6 +61,8 @@ __all__ = [
     "VersionTrial",
     "skill_node",
     "train",
+    "train_graph",
+    "trl_reward",
 ]
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
 from reskill_agents.engine import PolicyEngine
 from reskill_agents.environment import Split, Task, World
+from reskill_agents.episodes import Episode
 from reskill_agents.errors import ConfigError, RunFolderError
 from reskill_agents.graphs.creator_state import Author
 from reskill_agents.library import SkillLibrary
@@ -21,12 +22,12 @@ from reskill_agents.trainers.clock import Clock
 from reskill_agents.trainers.config import EngineName, RunConfig
 from reskill_agents.trainers.episode_log import log_episodes
 from reskill_agents.trainers.final import Examination
-from reskill_agents.trainers.groups import Collector, PlayedGroup, TaskCursor
+from reskill_agents.trainers.groups import Collector, GroupPlan, PlayedGroup, TaskCursor
 from reskill_agents.trainers.journal import Journal
 from reskill_agents.trainers.metrics import arms_of, tokens_of
 from reskill_agents.trainers.policy import Publisher, agent_for, chat_model, open_engine
 from reskill_agents.trainers.progress import EvaluationResult, Phase, ProgressListener, Silent, StepMetrics
-from reskill_agents.trainers.rewards import episode_function
+from reskill_agents.trainers.rewards import EpisodeFunction, episode_function
 from reskill_agents.trainers.rows import Row, rows_of, sampled_tokens
 from reskill_agents.trainers.run_folder import Log, RunFolder
 from reskill_agents.trainers.skills_loop import SkillsLoop
@@ -89,7 +90,8 @@ async def run(
         listener.phase(Phase.LOADING, str(policy_path))
         engine = await open_engine(config, policy_path)
         try:
-            return await _Trainer(config, world, policy_path, folder, engine, listener, author).run(resume)
+            stage = world_stage(config, world, policy_path, folder, engine, listener)
+            return await Trainer(config, stage, policy_path, folder, engine, listener, author).run(resume)
         finally:
             await engine.aclose()
 
@@ -99,22 +101,92 @@ async def train(world: World, config: RunConfig, *, policy: Path, run_dir: Path,
     return await run(config, world, policy_path=policy, run_dir=run_dir, resume=resume)
 
 
-class _Trainer:
+class Gatherer(Protocol):
+    """Plays the groups of a step."""
+
+    async def collect(self, plans: Sequence[GroupPlan], step: int) -> list[PlayedGroup]:
+        """The groups, played, in the order of ``plans``."""
+        ...
+
+
+class Examiner(Protocol):
+    """Evaluates before, during and after training (:class:`~reskill_agents.trainers.final.Examination`)."""
+
+    async def before(self) -> None:
+        """The start policy."""
+        ...
+
+    async def during(self, step: int, library: SkillLibrary) -> None:
+        """The policy after ``step`` steps."""
+        ...
+
+    async def after(
+        self, step: int, library: SkillLibrary, episodes: Sequence[Episode]
+    ) -> tuple[EvaluationResult, ...]:
+        """The trained policy; all results of the run."""
+        ...
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a run trains on: tasks, who plays them, how episodes are rewarded and examined.
+
+    Args:
+        tasks: to train on.
+        description: for ``world.json``.
+        collector, examination: see their Protocols.
+        reward: the train reward.
+        library: in force at the start.
+    """
+
+    tasks: Sequence[Task]
+    description: Mapping[str, str | int | float | bool]
+    collector: Gatherer
+    examination: Examiner
+    reward: EpisodeFunction
+    library: SkillLibrary = field(default_factory=SkillLibrary)
+
+
+def world_stage(
+    config: RunConfig,
+    world: World,
+    policy_path: Path,
+    folder: RunFolder,
+    engine: PolicyEngine,
+    listener: ProgressListener,
+) -> Stage:
+    """A world played by the agent graph."""
+    model = chat_model(config, engine, policy_path)
+    system, turns = world.system_prompt(), world.max_turns
+    agent = agent_for(config, model, system_prompt=system, max_turns=turns, temperature=config.rollout.temperature)
+    judge = agent_for(config, model, system_prompt=system, max_turns=turns, temperature=config.evaluation.temperature)
+    return Stage(
+        tasks=world.tasks(Split.TRAIN),
+        description=world.describe(),
+        collector=Collector(agent, world, config.seed),
+        examination=Examination(config, world, judge, folder, listener, policy_path),
+        reward=episode_function(config.train_reward),
+    )
+
+
+class Trainer:
+    """The loop over a stage. See the module; :func:`run` and ``train_graph`` are its entries."""
+
     def __init__(
         self,
         config: RunConfig,
-        world: World,
+        stage: Stage,
         policy_path: Path,
         folder: RunFolder,
         engine: PolicyEngine,
         listener: ProgressListener,
         author: Author | None,
     ) -> None:
-        self.config, self.world, self.folder, self.listener = config, world, folder, listener
-        self.reward = episode_function(config.train_reward)
+        self.config, self.stage, self.folder, self.listener = config, stage, folder, listener
+        self.reward = stage.reward
         self.outcome = episode_function(config.trial_outcome)
-        self.skills = SkillsLoop(config, Journal(folder, listener), self.outcome, author)
-        tasks, held_out = split_tasks(world.tasks(Split.TRAIN), config, self.skills.traits.validation_rounds)
+        self.skills = SkillsLoop(config, Journal(folder, listener), self.outcome, author, active=stage.library)
+        tasks, held_out = split_tasks(stage.tasks, config, self.skills.traits.validation_rounds)
         self.cursor, self.held_out = TaskCursor(tasks, config.seed), TaskCursor(held_out or tasks, config.seed)
         self.updater = PolicyUpdater(
             policy_path,
@@ -126,20 +198,13 @@ class _Trainer:
             use_cpu=config.device == "cpu",
             max_logprob_gap=config.update.max_logprob_gap,
         )
-        model = chat_model(config, engine, policy_path)
         through = folder.path.resolve() / "serving" if config.engine is EngineName.VLLM else None
         self.publisher = Publisher(engine, self.updater, through)
-        system, turns = world.system_prompt(), world.max_turns
-        agent = agent_for(config, model, system_prompt=system, max_turns=turns, temperature=config.rollout.temperature)
-        self.collector = Collector(agent, world, config.seed)
-        judge = agent_for(
-            config, model, system_prompt=system, max_turns=turns, temperature=config.evaluation.temperature
-        )
-        self.examination = Examination(config, world, judge, folder, listener, policy_path)
+        self.collector, self.examination = stage.collector, stage.examination
         self.version = 0
 
     async def run(self, resume: bool) -> RunResult:
-        self.folder.write_json("world.json", self.world.describe())
+        self.folder.write_json("world.json", self.stage.description)
         start = await self._restore() if resume else 0
         if start == 0:
             await self.publisher.publish(0)

@@ -1,0 +1,156 @@
+"""Training the policy of any LangGraph."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from langchain.agents import create_agent
+from langchain_core.tools import tool
+from transformers import AutoModelForCausalLM
+from trl.trainer.grpo_config import GRPOConfig
+
+from reskill_agents import train_graph, trl_reward
+from reskill_agents.environment import Split, Task
+from reskill_agents.episodes import ModelCall, StopReason, Turn
+from reskill_agents.errors import ConfigError
+from reskill_agents.library import SkillLibrary
+from reskill_agents.trainers.config import RunConfig
+from reskill_agents.trainers.graph_episode import GraphEpisode, reward_of
+from reskill_agents.trainers.graph_rollout import GraphPlayer, GraphRun
+from reskill_agents.trainers.graph_training import config_from_trl
+from reskill_agents.trainers.rows import rows_of, sampled_tokens
+from reskill_agents.trainers.tool_caller import CallGrammar, clone_tool_caller, load_tool_caller
+from reskill_agents.trainers.update import _no_activation_checkpointing
+
+GRAMMAR = CallGrammar(["a", "b", "yes", "no"], ["ask"])
+TASKS = [Task(x, x, split, {"answer": "yes"}) for x in "ab" for split in (Split.TRAIN, Split.VALID)]
+
+
+def asking(model, *, sync: bool = False):  # type: ignore[no-untyped-def]
+    """An agent whose tool is another agent."""
+    clerk = create_agent(model, [])
+
+    @tool
+    async def ask(item: str) -> str:
+        """Ask."""
+        return str((await clerk.ainvoke({"messages": [("user", item)]}))["messages"][-1].text)
+
+    @tool("ask")
+    def ask_sync(item: str) -> str:
+        """Ask."""
+        return str(clerk.invoke({"messages": [("user", item)]})["messages"][-1].text)
+
+    return create_agent(model, [ask_sync if sync else ask], system_prompt="a")
+
+
+def teacher(prompt: list[str], rng) -> str:  # type: ignore[no-untyped-def]
+    if prompt[0] != "<|system|>":
+        return str(rng.choice(["yes", "no"]))
+    return prompt[-2] if prompt[-3] == "<|tool|>" else GRAMMAR.call("ask", prompt[-2])
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import asyncio
+
+    folder = tmp_path_factory.mktemp("start")
+    return asyncio.run(clone_tool_caller(folder, GRAMMAR, asking, ["a", "b"], teacher, demos=30, steps=60))
+
+
+def config(**changes: object) -> RunConfig:
+    settings: dict[str, object] = {
+        "method": "grpo",
+        "steps": 2,
+        "rollout": {"groups": 2, "group_size": 4},
+        "update": {"lr": 1e-3},
+        "checkpoint": {"every": 1},
+    }
+    return RunConfig.build(**{**settings, **changes})
+
+
+def right(episode: GraphEpisode) -> float:
+    return float(episode.answer == "yes")
+
+
+async def test_a_graph_trains_through_its_sub_agent_and_leaves_a_checkpoint_transformers_loads(
+    start: Path, tmp_path: Path
+) -> None:
+    policy = load_tool_caller(start)
+    result = await train_graph(asking(policy), TASKS, right, policy=policy, run_dir=tmp_path / "run", args=config())
+    metrics = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert len(metrics) == 2
+    assert max(one["logprob_gap"] for one in metrics) < 1e-4  # invariant 1
+    assert [(one.policy, one.split) for one in result.evaluations] == [("before", "valid"), ("after", "valid")]
+    trained = AutoModelForCausalLM.from_pretrained(result.policy)
+    begun = AutoModelForCausalLM.from_pretrained(start)
+    assert any((a != b).any() for a, b in zip(trained.parameters(), begun.parameters(), strict=True))
+    more = await train_graph(
+        asking(policy), TASKS, right, policy=policy, run_dir=tmp_path / "run", args=config(steps=3), resume=True
+    )
+    assert more.steps == 3
+    assert [one.policy for one in more.evaluations][:2] == ["before", "after"]
+
+
+async def test_synchronous_sub_agents_do_not_starve_each_other_of_threads(start: Path) -> None:
+    policy = load_tool_caller(start)
+    graph = asking(policy, sync=True)
+    player = GraphPlayer(lambda _: graph, policy, right)
+    runs = [GraphRun(TASKS[0], SkillLibrary(), f"e{n}", (0, n)) for n in range(40)]
+    episodes = await player.play(runs)
+    assert all(episode.stop is StopReason.DONE for episode in episodes)
+    assert sum("tools[0]" in {one.place.branch for one in episode.trace} for episode in episodes) > 5
+    for episode in episodes:
+        assert sum(row.trained_tokens for row in rows_of(episode)) == sampled_tokens(episode) > 0
+
+
+async def test_a_broken_tool_is_a_run_without_reward_and_a_graph_that_never_works_raises(start: Path) -> None:
+    policy = load_tool_caller(start)
+
+    class Graph:
+        async def astream(self, input: object, config: object = None, *, stream_mode: object = None):  # type: ignore[no-untyped-def]
+            yield {"messages": []}
+            if "bad" in str(input):
+                raise OSError("a tool broke")
+
+    player = GraphPlayer(lambda _: Graph(), policy, lambda _: 1.0)
+    good, bad = Task("g", "good"), Task("b", "bad")
+    runs = [GraphRun(task, SkillLibrary(), task.task_id, ()) for task in (good, bad)]
+    assert [(e.score, e.stop) for e in await player.play(runs)] == [(1.0, StopReason.DONE), (None, StopReason.FAULT)]
+    with pytest.raises(OSError, match="a tool broke"):
+        await player.play(runs[1:])
+
+
+async def test_trl_reward_functions_see_prompts_completions_and_columns() -> None:
+    def function(prompts, completions, completion_ids, answer, **_):  # type: ignore[no-untyped-def]
+        assert prompts == [[{"role": "user", "content": "what?"}]]
+        assert completion_ids == [[5, 6]]
+        return [float(completions[0][0]["content"] == answer[0])]
+
+    turn = Turn(0, "", "", call=ModelCall((1,), (5, 6), (-1.0, -1.0), 0, 1.0))
+    episode = GraphEpisode("e", Task("t", "what?", tags={"answer": ""}), (turn,), None)
+    assert await reward_of(trl_reward(function), episode) == 1.0
+    assert await reward_of(trl_reward(lambda **_: [None]), episode) is None
+
+
+def test_trl_settings_are_translated(tmp_path: Path) -> None:
+    args = GRPOConfig(
+        output_dir=str(tmp_path), use_cpu=True, bf16=False, max_steps=7, num_generations=4, learning_rate=1e-4,
+        per_device_train_batch_size=8, gradient_accumulation_steps=1, beta=0.1, loss_type="grpo",
+        **_no_activation_checkpointing(),
+    )  # fmt: skip
+    found = config_from_trl(args)
+    assert (found.steps, found.rollout.groups, found.rollout.group_size) == (7, 2, 4)
+    assert (found.update.lr, found.update.kl, found.update.loss.value) == (1e-4, 0.1, "grpo")
+
+
+async def test_settings_that_do_not_fit_are_refused(start: Path, tmp_path: Path) -> None:
+    policy = load_tool_caller(start)
+    graph = asking(policy)
+    with pytest.raises(ConfigError, match="skills built in"):
+        await train_graph(graph, TASKS, right, policy=policy, run_dir=tmp_path, args=config(method="reskill"))
+    with pytest.raises(ConfigError, match="temperature"):
+        await train_graph(
+            graph, TASKS, right, policy=policy, run_dir=tmp_path, args=config(rollout={"temperature": 0.5})
+        )

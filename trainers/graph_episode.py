@@ -1,0 +1,109 @@
+"""One run of any LangGraph as an episode: its trace, its final state, its reward."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from langchain_core.messages import AIMessage, BaseMessage
+
+from reskill_agents.episodes import Episode, Turn
+from reskill_agents.errors import ConfigError
+from reskill_agents.graphs.anchors import canonical_action
+from reskill_agents.graphs.messages import text_of
+from reskill_agents.graphs.recorder import TracedCall
+
+
+@dataclass(frozen=True)
+class GraphEpisode(Episode):
+    """An episode of a graph. Its turns are the calls of its trace; those of frozen models carry no token ids.
+
+    Args:
+        trace: every model call in the order answered, with node, branch and attempt.
+        output: the graph's last state; of a run that a limit ended, the state it had reached.
+        reward: what the reward function said, any scale; ``score`` is it cut to 0..1.
+    """
+
+    trace: tuple[TracedCall, ...] = ()
+    output: Mapping[str, Any] = field(default_factory=dict)
+    reward: float | None = None
+
+    @property
+    def messages(self) -> list[BaseMessage]:
+        """The messages of the final state; empty for a state without them."""
+        found = self.output.get("messages", [])
+        return [message for message in found if isinstance(message, BaseMessage)]
+
+    @property
+    def answer(self) -> str:
+        """The text of the last message if the model wrote it, else empty."""
+        last = self.messages[-1:]
+        return text_of(last[0]).strip() if last and isinstance(last[0], AIMessage) else ""
+
+
+RewardFunction = Callable[[GraphEpisode], "float | Awaitable[float | None] | None"]
+"""Higher is better; ``None``: nothing to learn from this run (it is in no baseline)."""
+
+
+def turns_of(trace: Sequence[TracedCall]) -> tuple[Turn, ...]:
+    """The calls of a trace as turns: the last message sent is the observation, tool calls or text are the action."""
+    return tuple(
+        Turn(
+            index,
+            observation=text_of(one.messages[-1]) if one.messages else "",
+            action=canonical_action(one.answer),
+            response=text_of(one.answer),
+            valid=not one.answer.invalid_tool_calls,
+            tools=tuple(call["name"] for call in one.answer.tool_calls),
+            call=None if one.frozen else one.call,
+        )
+        for index, one in enumerate(trace)
+    )
+
+
+async def reward_of(function: RewardFunction, episode: GraphEpisode) -> float | None:
+    """The reward, awaited where the function is async.
+
+    Raises:
+        ConfigError: it is no number.
+    """
+    found = function(episode)
+    reward = await found if inspect.isawaitable(found) else found
+    if reward is None:
+        return None
+    try:
+        value = float(reward)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"the reward function returned {reward!r}; a number or None is needed") from error
+    if value != value or value in (float("inf"), float("-inf")):
+        raise ConfigError(f"the reward function returned {value}; a finite number or None is needed")
+    return value
+
+
+def trl_reward(function: Callable[..., Any], *, conversational: bool = True) -> RewardFunction:
+    """A TRL reward function for graphs.
+
+    It is called with lists of one: ``prompts`` (the task), ``completions`` (the final answer), ``completion_ids`` (the
+    ids sampled in the run's last policy call), and every tag of the task as a column; async functions work.
+
+    Args:
+        function: ``f(prompts, completions, **columns) -> list[float | None]``.
+        conversational: prompts and completions are lists of messages, as TRL passes them for chat data; else text.
+    """
+
+    async def reward(episode: GraphEpisode) -> float | None:
+        prompt: object = episode.task.text
+        completion: object = episode.answer
+        if conversational:
+            prompt = [{"role": "user", "content": prompt}]
+            completion = [{"role": "assistant", "content": completion}]
+        calls = [turn.call for turn in episode.turns if turn.call is not None]
+        ids = list(calls[-1].sampled_ids) if calls else []
+        columns = {name: [value] for name, value in episode.task.tags.items()}
+        found = function(prompts=[prompt], completions=[completion], completion_ids=[ids], **columns)
+        rewards = await found if inspect.isawaitable(found) else found
+        return cast("float | None", rewards[0])
+
+    return reward

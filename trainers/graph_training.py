@@ -1,0 +1,287 @@
+"""Training the policy inside anybody's LangGraph: the same loop, groups, advantages and updates as for worlds."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from transformers import PreTrainedModel
+
+from reskill_agents.environment import Split, Task
+from reskill_agents.episodes import Episode
+from reskill_agents.errors import ConfigError
+from reskill_agents.graphs.chat_model import PolicyChatModel
+from reskill_agents.graphs.creator_state import Author
+from reskill_agents.library import SkillLibrary
+from reskill_agents.methods import Method
+from reskill_agents.trainers.config import LossType, RolloutConfig, RunConfig, UpdateConfig
+from reskill_agents.trainers.evaluation import score_of, scores_by_tag
+from reskill_agents.trainers.graph_episode import GraphEpisode, RewardFunction
+from reskill_agents.trainers.graph_rollout import (
+    CompiledGraph,
+    GraphCollector,
+    GraphInput,
+    GraphPlayer,
+    GraphRun,
+    as_message,
+)
+from reskill_agents.trainers.loop import RunResult, Stage, Trainer
+from reskill_agents.trainers.progress import (
+    EvaluationResult,
+    Phase,
+    ProgressListener,
+    ProposalEvent,
+    StepMetrics,
+    VerdictEvent,
+)
+from reskill_agents.trainers.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from trl.trainer.grpo_config import GRPOConfig
+
+START = "start"  # folder of the start policy inside the run folder, where none was named
+_EVALUATION = 1 << 41  # keeps the random keys of evaluations apart from those of steps
+_FILE = "evaluation.json"
+_RESULTS = TypeAdapter(list[EvaluationResult])
+GraphFactory = Callable[[SkillLibrary], CompiledGraph]
+
+
+async def train_graph(
+    graph: CompiledGraph | GraphFactory,
+    tasks: Sequence[Task],
+    reward_fn: RewardFunction,
+    *,
+    policy: PolicyChatModel,
+    run_dir: Path,
+    args: RunConfig | GRPOConfig | None = None,
+    weights: Path | None = None,
+    inputs: GraphInput = as_message,
+    callbacks: Sequence[ProgressListener] = (),
+    library: SkillLibrary | None = None,
+    author: Author | None = None,
+    concurrency: int | None = None,
+    recursion_limit: int = 50,
+    resume: bool = False,
+) -> RunResult:
+    """Train the policy of any LangGraph on tasks with a reward.
+
+    Every call of the policy in a run is trained: in tools, parallel branches, sub-agents and retries. Calls of other
+    models, and of a ``PolicyChatModel(frozen=True)``, are not.
+
+    Args:
+        graph: compiled, with ``policy`` as its model; or a function of a skill library that gives one. Skills evolve
+            (``args.method``) only with such a function.
+        tasks: those of ``Split.TRAIN`` train, those of other splits are evaluated: before, after, and every
+            ``args.evaluation.every`` steps. Put what the reward needs into ``Task.tags``.
+        reward_fn: see :data:`RewardFunction`; TRL's go through ``trl_reward``.
+        policy: the model under training; its engine gets the new weights.
+        run_dir: the run folder (see ``run_folder``); the trained policy is ``result.policy``, in Hugging Face layout.
+        args: settings; TRL's ``GRPOConfig`` is translated (:func:`config_from_trl`). Default: plain GRPO.
+        weights: the start policy in Hugging Face layout; default: taken from an in-process engine.
+        inputs: the graph's input for a task; default: its text as the user's message.
+        callbacks: told what happens.
+        library: in force at the start.
+        author: who writes skills; default: the offline author.
+        concurrency: runs at the same time; default: all of a step.
+        recursion_limit: LangGraph's; a run that reaches it is scored as it stands.
+        resume: go on with the run in ``run_dir``.
+
+    Raises:
+        ConfigError: settings that do not fit each other.
+        EngineMismatch: engine and trainer disagree about the weights.
+        Exception: the graph's own, when every run of a step failed.
+    """
+    config = _config(args)
+    _check(config, graph, policy, library)
+    torch.set_num_threads(config.threads)
+    listener = Listeners(tuple(callbacks))
+    with RunFolder(run_dir, config, resume=resume) as folder:
+        start = weights or start_policy(policy, folder.path / START)
+        fixed = cast("CompiledGraph", graph)
+        graph_with = (lambda _: fixed) if hasattr(graph, "astream") else graph
+        player = GraphPlayer(graph_with, policy, reward_fn, inputs, recursion_limit)
+        held_out = [task for task in tasks if task.split is not Split.TRAIN]
+        stage = Stage(
+            tasks=[task for task in tasks if task.split is Split.TRAIN],
+            description={"world": "graph", "tasks": len(tasks), "held_out": len(held_out)},
+            collector=GraphCollector(player, config.seed, concurrency),
+            examination=GraphExamination(config, player, held_out, folder, listener, concurrency),
+            reward=train_reward,
+            library=library or SkillLibrary(),
+        )
+        return await Trainer(config, stage, start, folder, policy.engine, listener, author).run(resume)
+
+
+def train_reward(episode: Episode) -> float | None:
+    """What the reward function said of a graph's run."""
+    return episode.reward if isinstance(episode, GraphEpisode) else episode.score
+
+
+def start_policy(policy: PolicyChatModel, folder: Path) -> Path:
+    """Write the weights of an in-process engine and the tokenizer to ``folder``, unless they are there.
+
+    Raises:
+        ConfigError: the engine holds no model in this process.
+    """
+    model = getattr(policy.engine, "model", None)
+    if not isinstance(model, PreTrainedModel):
+        raise ConfigError(f"{type(policy.engine).__name__} holds no model in this process; pass weights")
+    if not (folder / "config.json").exists():
+        model.save_pretrained(folder)
+        policy.tokenizer.tokenizer.save_pretrained(folder)
+    return folder
+
+
+def config_from_trl(args: GRPOConfig) -> RunConfig:
+    """Plain GRPO with TRL's settings. A step holds ``generation_batch_size / num_generations`` tasks.
+
+    Raises:
+        ConfigError: a loss that is not offered here, or ``max_steps`` is not set.
+    """
+    if args.max_steps <= 0:
+        raise ConfigError("args.max_steps must be set; epochs are not counted")
+    if args.loss_type not in {loss.value for loss in LossType}:
+        raise ConfigError(f"args.loss_type is {args.loss_type!r}; there are: {', '.join(LossType)}")
+    size = int(args.num_generations or 8)
+    return RunConfig.build(
+        method=Method.GRPO,
+        steps=args.max_steps,
+        seed=args.seed,
+        device="cpu" if args.use_cpu else "cuda",
+        rollout={
+            "groups": max(1, int(args.generation_batch_size or size) // size),
+            "group_size": size,
+            "temperature": args.temperature,
+        },
+        update={
+            "lr": args.learning_rate,
+            "kl": args.beta,
+            "loss": args.loss_type,
+            "clip_low": args.epsilon,
+            "clip_high": args.epsilon if args.epsilon_high is None else args.epsilon_high,
+            "normaliser_tokens": int(args.max_completion_length or 256),
+            "max_grad_norm": args.max_grad_norm,
+            "weight_decay": args.weight_decay,
+            "warmup_steps": int(args.warmup_steps),
+        },
+    )
+
+
+def _config(args: RunConfig | GRPOConfig | None) -> RunConfig:
+    if args is None:
+        return RunConfig(method=Method.GRPO, rollout=RolloutConfig(), update=UpdateConfig())
+    return args if isinstance(args, RunConfig) else config_from_trl(args)
+
+
+def _check(config: RunConfig, graph: object, policy: PolicyChatModel, library: SkillLibrary | None) -> None:
+    if policy.frozen:
+        raise ConfigError("the policy is frozen; nothing would be trained")
+    if policy.temperature != config.rollout.temperature:
+        raise ConfigError(
+            f"the policy samples at temperature {policy.temperature}, but rollout.temperature is "
+            f"{config.rollout.temperature}; make them equal"
+        )
+    if hasattr(graph, "astream") and (config.method is not Method.GRPO or library is not None):
+        raise ConfigError("a compiled graph has its skills built in; pass a function of a SkillLibrary to change them")
+
+
+@dataclass
+class GraphExamination:
+    """Evaluates the tasks that are not for training, one run a task and ``evaluation.episodes``, nothing trained."""
+
+    config: RunConfig
+    player: GraphPlayer
+    tasks: Sequence[Task]
+    folder: RunFolder
+    listener: ProgressListener
+    concurrency: int | None = None
+    results: list[EvaluationResult] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        try:  # of the run that is resumed
+            content = json.loads((self.folder.path / _FILE).read_text("utf-8"))
+            self.results = _RESULTS.validate_python(content["results"])
+        except (OSError, ValueError, KeyError, ValidationError):
+            self.results = []
+
+    async def before(self) -> None:
+        """The start policy, without skills."""
+        self.results = []
+        await self._play("before", SkillLibrary(), 0)
+
+    async def during(self, step: int, library: SkillLibrary) -> None:
+        """The policy after ``step`` steps with the library in force."""
+        await self._play(f"step-{step}", library, step)
+
+    async def after(
+        self, step: int, library: SkillLibrary, episodes: Sequence[Episode]
+    ) -> tuple[EvaluationResult, ...]:
+        """The trained policy without skills and with them."""
+        await self._play("after", SkillLibrary(), step)
+        if library.skills:
+            await self._play("after", library, step)
+        return tuple(self.results)
+
+    async def _play(self, name: str, library: SkillLibrary, step: int) -> None:
+        label = "skills" if library.skills else "none"
+        for split in Split:
+            tasks = [task for task in self.tasks if task.split is split]
+            if len(tasks) > self.config.evaluation.tasks:
+                tasks = random.Random(f"evaluation/{split}").sample(tasks, self.config.evaluation.tasks)
+            if not tasks:
+                continue
+            self.listener.phase(Phase.EVALUATING, f"{name} training, {label}, {split.value}")
+            runs = [
+                GraphRun(task, library, f"eval-{name}-{label}-{split}-t{number}-e{place}",
+                         (self.config.seed, _EVALUATION, number, place))
+                for number, task in enumerate(tasks)
+                for place in range(self.config.evaluation.episodes)
+            ]  # fmt: skip
+            played = await self.player.play(runs, concurrency=self.concurrency)
+            result = EvaluationResult(
+                name, label, library.digest, split.value, score_of(played), scores_by_tag(played), step
+            )
+            self.results.append(result)
+            self.folder.write_json(_FILE, {"results": self.results})
+            self.listener.evaluation(result)
+
+
+@dataclass(frozen=True)
+class Listeners:
+    """Several listeners as one."""
+
+    each: tuple[ProgressListener, ...] = ()
+
+    def phase(self, phase: Phase, detail: str) -> None:
+        """The run begins to do something else."""
+        for one in self.each:
+            one.phase(phase, detail)
+
+    def step(self, metrics: StepMetrics, steps: int) -> None:
+        """A step ended."""
+        for one in self.each:
+            one.step(metrics, steps)
+
+    def proposal(self, event: ProposalEvent) -> None:
+        """A creation round ended."""
+        for one in self.each:
+            one.proposal(event)
+
+    def verdict(self, event: VerdictEvent) -> None:
+        """A trial ended."""
+        for one in self.each:
+            one.verdict(event)
+
+    def evaluation(self, result: EvaluationResult) -> None:
+        """An evaluation ended."""
+        for one in self.each:
+            one.evaluation(result)
+
+
+__all__ = ["RunResult", "config_from_trl", "start_policy", "train_graph"]
