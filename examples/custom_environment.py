@@ -26,7 +26,7 @@ BUTTONS = Choice("stamp", kind="button"), Choice("send", kind="button")
 
 
 class PostRoom:
-    """Half a point for holding the right parcel, half for its stamp; over when sent."""
+    """Nothing until a parcel is sent; then half a point for the right one, half for its stamp."""
 
     choices: tuple[Choice, ...] = ()
 
@@ -46,8 +46,8 @@ class PostRoom:
             raise EnvironmentFault("step before reset")
         valid = action in [choice.action for choice in self.choices]
         self.past += [action] * valid
-        right = [text for text in self.past if text in PARCELS][-1:] == [self.wanted]
-        return StepResult(self.show(), "send" in self.past, (right + ("stamp" in self.past)) / 2, valid)
+        earned = ([text for text in self.past if text in PARCELS][-1:] == [self.wanted]) + ("stamp" in self.past)
+        return StepResult(self.show(), action == "send", (action == "send") * earned / 2, valid)
 
 
 class Clerk(NamedTuple):
