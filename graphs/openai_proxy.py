@@ -18,7 +18,7 @@ import queue
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -104,14 +104,18 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """The list of models: the policy."""
-        entry = {"id": self.server.model.name_of_policy, "object": "model", "created": 0, "owned_by": "policy"}
-        self._guarded(lambda: (self._rollout("/v1/models"), self._answer(200, {"object": "list", "data": [entry]}))[1])
+        self._guarded(self._list)
 
     def do_POST(self) -> None:
         """One chat completion."""
         self._guarded(self._complete)
 
-    def _guarded(self, respond: Any) -> None:
+    def _list(self) -> None:
+        self._rollout("/v1/models")
+        entry = {"id": self.server.model.name_of_policy, "object": "model", "created": 0, "owned_by": "policy"}
+        self._answer(HTTPStatus.OK, {"object": "list", "data": [entry]})
+
+    def _guarded(self, respond: Callable[[], None]) -> None:
         try:
             respond()
         except _Refused as error:
@@ -137,7 +141,8 @@ class _Handler(BaseHTTPRequestHandler):
                 answer = run_blocking(self.server.model.complete(messages, options)).message
                 choice = {"index": 0, "message": _message(answer), "finish_reason": _finish(answer), "logprobs": None}
                 self._answer(
-                    200, {**self._head("chat.completion"), "choices": [choice], "usage": _usage(answer.usage_metadata)}
+                    HTTPStatus.OK,
+                    {**self._head("chat.completion"), "choices": [choice], "usage": _usage(answer.usage_metadata)},
                 )
 
     def _rollout(self, end: str) -> CallRecorder:
@@ -199,8 +204,13 @@ class _Handler(BaseHTTPRequestHandler):
 
         async def sample() -> None:
             try:
-                given = {"max_tokens": options.max_tokens, "tools": options.tools, "tool_choice": options.tool_choice}
-                async for chunk in self.server.model._astream(messages, list(options.stop), **given):
+                async for chunk in self.server.model._astream(
+                    messages,
+                    list(options.stop),
+                    max_tokens=options.max_tokens,
+                    tools=options.tools,
+                    tool_choice=options.tool_choice,
+                ):
                     if isinstance(chunk.message, AIMessageChunk):
                         chunks.put(chunk.message)
                 chunks.put(None)
@@ -209,7 +219,7 @@ class _Handler(BaseHTTPRequestHandler):
 
         context = contextvars.copy_context()
         threading.Thread(target=lambda: context.run(run_blocking, sample()), daemon=True).start()
-        head, last, begun = self._head("chat.completion.chunk"), AIMessageChunk(""), False
+        head, last, begun = self._head("chat.completion.chunk"), AIMessageChunk(content=""), False
         while (chunk := chunks.get()) is not None:
             if isinstance(chunk, Exception):
                 if not begun:
@@ -219,7 +229,7 @@ class _Handler(BaseHTTPRequestHandler):
             if not begun:
                 begun = True
                 self._begin_events()
-            delta = {"role": "assistant", "content": str(chunk.content)}
+            delta: dict[str, object] = {"role": "assistant", "content": str(chunk.content)}
             last = chunk
             if chunk.tool_call_chunks:
                 delta |= {"tool_calls": [{"index": n, **call} for n, call in enumerate(_calls(chunk))]}

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from langchain.agents import create_agent
 from langchain_core.tools import tool
+from trainer_runs import PreparedAuthor, Watcher
 from transformers import AutoModelForCausalLM
 from trl.trainer.grpo_config import GRPOConfig
 
@@ -154,3 +158,36 @@ async def test_settings_that_do_not_fit_are_refused(start: Path, tmp_path: Path)
         await train_graph(
             graph, TASKS, right, policy=policy, run_dir=tmp_path, args=config(rollout={"temperature": 0.5})
         )
+
+
+async def test_skills_are_tried_in_the_groups_of_a_graph_that_is_a_function_of_its_library(
+    start: Path, tmp_path: Path
+) -> None:
+    policy, seen = load_tool_caller(start), set[str]()
+
+    def graph_with(library: SkillLibrary):  # type: ignore[no-untyped-def]
+        seen.add(library.digest)
+        return asking(policy)
+
+    watcher = Watcher()
+    settings = config(
+        method="reskill", steps=5, trial={"max_steps": 2}, creator={"warm_up": 4, "join_after": 1},
+        rollout={"groups": 4, "group_size": 4},
+    )  # fmt: skip
+    await train_graph(
+        graph_with, TASKS, right, policy=policy, run_dir=tmp_path / "run", args=settings, author=PreparedAuthor(),
+        callbacks=[watcher],
+    )  # fmt: skip
+    assert len(seen) >= 2
+    tried = [step for step in watcher.steps if "candidate" in step.arms]
+    assert tried
+    assert all(step.arms["candidate"].episodes >= 2 * 4 for step in tried)  # two members of each group at least
+    assert watcher.proposals
+
+
+def test_the_example_runs_and_is_short(repository: Path) -> None:
+    example = repository / "examples" / "train_your_graph.py"
+    assert len(example.read_text("utf-8").splitlines()) <= 60
+    done = subprocess.run([sys.executable, example, "--quick"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"seed 0: held-out reward 0\.\d\d before, 0\.\d\d after 2 steps\n", done.stdout)
