@@ -53,7 +53,21 @@ the five steps after it. *braked*: rejected because the candidate lost significa
 
 
 def _lines(path: Path) -> list[Line]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    """The results, one line a cell and method: of several seeds the mean, weighted by trials."""
+    alike: dict[tuple[str, str], dict[int, Line]] = defaultdict(dict)
+    for text in path.read_text().splitlines():
+        line = json.loads(text)
+        alike[line["cell"], line["method"]][line["seed"]] = line  # a longer run with the same seed replaces the shorter
+    return [_pooled(list(lines.values())) for lines in alike.values()]
+
+
+def _pooled(lines: list[Line]) -> Line:
+    total = sum(line["trials"] for line in lines)
+    pooled: dict[str, Any] = {**lines[0], "trials": total}
+    for name in [name for name in pooled if f"{name}_se" in pooled]:
+        pooled[name] = sum(line["trials"] * line[name] for line in lines) / total
+        pooled[f"{name}_se"] = sum((line["trials"] * line[f"{name}_se"]) ** 2 for line in lines) ** 0.5 / total
+    return pooled
 
 
 def _figure(line: Line, name: str, digits: int) -> str:
