@@ -127,7 +127,7 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="the whole grid instead of the named cells")
     parser.add_argument("--pruning", action="store_true", help="the pruning screen instead of the cells")
     parser.add_argument("--report", action="store_true", help="only write and print the tables")
-    parser.add_argument("--only", default="", metavar="TEXT", help="cells whose name holds this (default: all)")
+    parser.add_argument("--only", default="", metavar="TEXT", help="only what holds this, as in 'effect +0 | paired'")
     parser.add_argument("--trials", type=int, default=2000, help="trials a cell (default 2000)")
     parser.add_argument("--seed", type=int, default=20261120, help="of everything played (default 20261120)")
     parser.add_argument("--seeds", type=int, default=20, help="seeds of the pruning loop (default 20)")
@@ -142,7 +142,8 @@ def main() -> None:
     elif not options.report:
         jobs = (grid_jobs if options.full else named_jobs)(options.trials, options.seed)
         name = "selection-full.jsonl" if options.full else "selection.jsonl"
-        run([job for job in jobs if options.only in job.cell], options.out / name, options.processes)
+        chosen = [job for job in jobs if options.only in f"{job.cell} | {job.contender}"]
+        run(chosen, options.out / name, options.processes)
     print(report(options.out))
 
 

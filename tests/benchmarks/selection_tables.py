@@ -25,9 +25,7 @@ def report(folder: Path) -> str:
         parts += ["## Named cells", "`python tests/benchmarks/selection.py`", _named_table(_lines(named))]
     if full.exists():
         lines = _lines(full)
-        most = max(line["trials"] for line in lines)
-        command = f"`python tests/benchmarks/selection.py --full --trials {most}`"
-        parts += ["## Full grid", f"{command} ({len(lines)} lines)", *_grid_tables(lines)]
+        parts += ["## Full grid", f"{GRID_COMMANDS} ({len(lines)} lines)", *_grid_tables(lines)]
     if pruning.exists():
         parts += [
             "## Pruning",
@@ -50,6 +48,11 @@ met) / 2. Ten trials in a row share a history, as in a run; standard errors (in 
 *accepted*: share of trials that end with the candidate in force. *lost*: successes lost while testing, against giving
 every rollout the better arm. *wrong accepted / rejected*: the verdict against the sign of the mean true effect over
 the five steps after it. *braked*: rejected because the candidate lost significantly more outcomes."""
+
+
+GRID_COMMANDS = """\
+`python tests/benchmarks/selection.py --full --trials 1000`, and the null cells of the paired method once more with
+`--full --only "effect +0 | paired" --seed 31 --trials 4000`; results of several seeds are pooled"""
 
 
 def _lines(path: Path) -> list[Line]:
