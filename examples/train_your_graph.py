@@ -30,7 +30,7 @@ def graph_over(model):
     keeper = create_agent(model, [lookup("shelf"), lookup("stock")])
 
     async def ask_keeper(item: str) -> str:
-        return (await keeper.ainvoke({"messages": [("user", f"shelf {item}")]}))["messages"][-1].text
+        return (await keeper.ainvoke({"messages": [{"role": "user", "content": f"shelf {item}"}]}))["messages"][-1].text
 
     warehouse = tool("warehouse", description="Ask the keeper where something is.")(ask_keeper)
     return create_agent(model, [lookup("price"), lookup("stock"), warehouse], system_prompt="clerk")

@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 from langchain.agents import create_agent
+from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
+from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.tools import tool
+from langgraph.graph import START, MessagesState, StateGraph
 from trainer_runs import PreparedAuthor, Watcher
 from transformers import AutoModelForCausalLM
 from trl.trainer.grpo_config import GRPOConfig
@@ -30,6 +33,8 @@ from reskill_agents.trainers.update import _no_activation_checkpointing
 
 GRAMMAR = CallGrammar(["a", "b", "yes", "no"], ["ask"])
 TASKS = [Task(x, x, split, {"answer": "yes"}) for x in "ab" for split in (Split.TRAIN, Split.VALID)]
+
+EMPTY = SkillLibrary()
 
 
 def asking(model, *, sync: bool = False):  # type: ignore[no-untyped-def]
@@ -107,6 +112,26 @@ async def test_synchronous_sub_agents_do_not_starve_each_other_of_threads(start:
     assert sum("tools[0]" in {one.place.branch for one in episode.trace} for episode in episodes) > 5
     for episode in episodes:
         assert sum(row.trained_tokens for row in rows_of(episode)) == sampled_tokens(episode) > 0
+
+
+async def test_calls_of_other_models_are_kept_in_the_trace_and_not_trained(start: Path) -> None:
+    policy = load_tool_caller(start)
+    judge = GenericFakeChatModel(messages=iter([AIMessage("well done"), AIMessage("well done")]))
+
+    async def answer(state: MessagesState) -> dict[str, list[BaseMessage]]:
+        said = await policy.ainvoke(state["messages"])
+        return {"messages": [said, await judge.ainvoke([said])]}
+
+    builder = StateGraph(MessagesState)
+    builder.add_node("answer", answer)
+    builder.add_edge(START, "answer")
+    graph = builder.compile()
+    (episode,) = await GraphPlayer(lambda _: graph, policy, lambda _: 0.5).play([GraphRun(TASKS[0], EMPTY, "e", (0,))])
+    own, foreign = episode.trace
+    assert (own.frozen, foreign.frozen, foreign.call) == (False, True, None)
+    assert (foreign.place.node, foreign.answer.content) == ("answer", "well done")
+    assert [turn.call is None for turn in episode.turns] == [False, True]
+    assert (episode.reward, episode.score, episode.answer) == (0.5, 0.5, "well done")
 
 
 async def test_a_broken_tool_is_a_run_without_reward_and_a_graph_that_never_works_raises(start: Path) -> None:

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from langchain_core.messages import HumanMessage
 from langgraph.errors import GraphRecursionError
@@ -16,6 +16,7 @@ from reskill_agents.environment import Task
 from reskill_agents.episodes import Group, StopReason
 from reskill_agents.errors import ContextOverflow, EngineError, EngineMismatch, EnvironmentFault
 from reskill_agents.graphs.chat_model import PolicyChatModel
+from reskill_agents.graphs.foreign_calls import ForeignCalls
 from reskill_agents.graphs.recorder import CallRecorder, record_calls
 from reskill_agents.library import SkillLibrary
 from reskill_agents.trainers.graph_episode import GraphEpisode, RewardFunction, reward_of, turns_of
@@ -25,6 +26,7 @@ from reskill_agents.trials.arm import Arm
 _BLOCKED_THREADS = 4  # synchronous tools of one run that may wait for the policy at the same time
 
 
+@runtime_checkable
 class CompiledGraph(Protocol):
     """What ``StateGraph.compile()`` and ``create_agent`` give: anything with this ``astream``."""
 
@@ -105,7 +107,7 @@ class GraphPlayer:
             try:
                 await asyncio.sleep(0)  # let every run of a batch open its session first
                 async for state in self._graph(run.library).astream(
-                    self.inputs(run.task), self._config(run), stream_mode="values"
+                    self.inputs(run.task), self._config(run, recorder), stream_mode="values"
                 ):
                     output = dict(state) if isinstance(state, Mapping) else {"output": state}
             except EngineMismatch:
@@ -124,9 +126,13 @@ class GraphPlayer:
                 self.policy.forget(run.episode_id)
         return await self._episode(run, recorder, output, stop, error)
 
-    def _config(self, run: GraphRun) -> dict[str, Any]:
+    def _config(self, run: GraphRun, recorder: CallRecorder) -> dict[str, Any]:
         thread = f"{run.episode_id}-{uuid.uuid4().hex}"  # a checkpointer must never continue an earlier run
-        return {"recursion_limit": self.recursion_limit, "configurable": {"thread_id": thread}}
+        return {
+            "recursion_limit": self.recursion_limit,
+            "configurable": {"thread_id": thread},
+            "callbacks": [ForeignCalls(recorder)],
+        }
 
     def _graph(self, library: SkillLibrary) -> CompiledGraph:
         if library.digest not in self._graphs:

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 from pydantic import TypeAdapter, ValidationError
@@ -103,9 +103,7 @@ async def train_graph(
     listener = Listeners(tuple(callbacks))
     with RunFolder(run_dir, config, resume=resume) as folder:
         start = weights or start_policy(policy, folder.path / START)
-        fixed = cast("CompiledGraph", graph)
-        graph_with = (lambda _: fixed) if hasattr(graph, "astream") else graph
-        player = GraphPlayer(graph_with, policy, reward_fn, inputs, recursion_limit)
+        player = GraphPlayer(_factory(graph), policy, reward_fn, inputs, recursion_limit)
         held_out = [task for task in tasks if task.split is not Split.TRAIN]
         stage = Stage(
             tasks=[task for task in tasks if task.split is Split.TRAIN],
@@ -179,6 +177,10 @@ def _config(args: RunConfig | GRPOConfig | None) -> RunConfig:
     return args if isinstance(args, RunConfig) else config_from_trl(args)
 
 
+def _factory(graph: CompiledGraph | GraphFactory) -> GraphFactory:
+    return (lambda _: graph) if isinstance(graph, CompiledGraph) else graph
+
+
 def _check(config: RunConfig, graph: object, policy: PolicyChatModel, library: SkillLibrary | None) -> None:
     if policy.frozen:
         raise ConfigError("the policy is frozen; nothing would be trained")
@@ -187,7 +189,7 @@ def _check(config: RunConfig, graph: object, policy: PolicyChatModel, library: S
             f"the policy samples at temperature {policy.temperature}, but rollout.temperature is "
             f"{config.rollout.temperature}; make them equal"
         )
-    if hasattr(graph, "astream") and (config.method is not Method.GRPO or library is not None):
+    if isinstance(graph, CompiledGraph) and (config.method is not Method.GRPO or library is not None):
         raise ConfigError("a compiled graph has its skills built in; pass a function of a SkillLibrary to change them")
 
 

@@ -123,7 +123,7 @@ async def clone_tool_caller(
         with record_calls(f"demo-{number}") as recorder:
             await graph.ainvoke({"messages": [HumanMessage(rng.choice(questions))]})
         paths += paths_of(recorder.calls)
-    model = _random_model(tokenizer, seed)
+    model = _random_model(len(tokenizer), chat.end_id, seed)
     clone(model, _Demos([_encoded(path) for path in paths], rng), CloneBudget(max_seconds=120.0, max_steps=steps))
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -139,9 +139,9 @@ def _policy(engine: FakeEngine | TransformersEngine, chat: ChatTokenizer) -> Pol
     return PolicyChatModel(engine=engine, tokenizer=chat, max_tokens=5)
 
 
-def _random_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3ForCausalLM:
+def _random_model(vocabulary: int, end_id: int, seed: int) -> Qwen3ForCausalLM:
     config = Qwen3Config(
-        vocab_size=len(tokenizer),
+        vocab_size=vocabulary,
         hidden_size=64,
         intermediate_size=128,
         num_hidden_layers=2,
@@ -150,8 +150,8 @@ def _random_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3ForCaus
         head_dim=16,
         max_position_embeddings=_CONTEXT,
         tie_word_embeddings=True,
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=0,
+        eos_token_id=end_id,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
