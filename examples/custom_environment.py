@@ -1,13 +1,14 @@
 """A world of your own, training included: 40 lines of code below the imports.
 
-    python examples/custom_environment.py --quick --steps 24    # about two minutes on two cores
-    python examples/custom_environment.py                       # longer cloning, 75 steps
+    python examples/custom_environment.py --quick --steps 24    # two minutes: the machinery; too short to learn much
+    python examples/custom_environment.py --steps 24            # eight minutes, five of them cloning, once
     python examples/custom_environment.py --model Qwen/Qwen3-4B --engine vllm --creator openai:gpt-5-mini
 
 Take the parcel that is wanted, stamp it, send it. A language model needs ``PostRoom`` and ``PostWorld`` up to
 ``system_prompt``; ``vocabulary``, ``actor`` and ``Clerk`` are for the built-in policy, which is cloned on that careless
 clerk. The tables at the end tell success before and after, with and without the skills written and tested on the way.
-Needs reskill-agents[train].
+One run of the second command (seed 0, two busy cores): success 8 to 40 % on seen and 2 to 25 % on unseen parcels, all of
+it by the weights; twelve skill changes were tried and rejected. Needs reskill-agents[train].
 """
 
 from __future__ import annotations
