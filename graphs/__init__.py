@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from reskill_agents.graphs.live_skills import LiveSkills
     from reskill_agents.graphs.middleware import ReSkillMiddleware
     from reskill_agents.graphs.prompt_nodes import SkillChannel, route_skills, skill_node, with_skills
+    from reskill_agents.graphs.openai_proxy import PolicyProxy
     from reskill_agents.graphs.recorder import record_calls
     from reskill_agents.graphs.rollout import Rollout, play_episode, play_many
 
@@ -22,6 +23,7 @@ _LAZY = {
     "ChatTokenizer": "chat_templates",
     "LiveSkills": "live_skills",
     "PolicyChatModel": "chat_model",
+    "PolicyProxy": "openai_proxy",
     "ReSkillMiddleware": "middleware",
     "Rollout": "rollout",
     "SkillChannel": "prompt_nodes",
@@ -39,6 +41,7 @@ __all__ = [
     "ChatTokenizer",
     "LiveSkills",
     "PolicyChatModel",
+    "PolicyProxy",
     "ReSkillMiddleware",
     "Rollout",
     "SkillChannel",
