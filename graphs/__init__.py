@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from reskill_agents.graphs.evolver import SkillEvolver
     from reskill_agents.graphs.live_skills import LiveSkills
     from reskill_agents.graphs.middleware import ReSkillMiddleware
-    from reskill_agents.graphs.prompt_nodes import SkillChannel, route_skills, skill_node, with_skills
     from reskill_agents.graphs.openai_proxy import PolicyProxy
+    from reskill_agents.graphs.prompt_nodes import SkillChannel, route_skills, skill_node, with_skills
     from reskill_agents.graphs.recorder import record_calls
     from reskill_agents.graphs.rollout import Rollout, play_episode, play_many
 
