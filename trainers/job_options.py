@@ -43,6 +43,7 @@ class JobOptions:
     quick: bool = False
     quiet: bool = False
     test: bool = True
+    clone_updates: int | None = None
     clone_only: bool = False
 
     @property
@@ -87,6 +88,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--quick", action="store_true", help="minutes instead of a quarter of an hour: shows the machinery, no effect")
     add("--quiet", action="store_true", help="print the final table only")
     add("--no-test", dest="test", action="store_false", help="leave the test splits closed (for tuning)")
+    add("--clone-updates", type=_positive, metavar="N",
+        help="updates of cloning the stand-in, however long they take, so that every machine gets the same one "
+        "(default: as many as fit into 290 s, about 1700)")  # fmt: skip
     add("--clone-only", action="store_true", help="build and cache the stand-in, then stop")
 
 

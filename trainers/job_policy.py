@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 CACHE = Path(".cache") / "standins"
 QUICK_BUDGET = CloneBudget(max_seconds=40.0, max_steps=220)
 QUICK_GATE = CloneGate(tasks=32)
+_A_DAY = 86_400.0
 _WEIGHTS = ("*.safetensors", "*.bin")
 
 
@@ -59,9 +60,12 @@ def start_policy(options: JobOptions, world: World, run_dir: Path, display: Disp
 def _standin(options: JobOptions, world: World, run_dir: Path, tell: Callable[[StandinProgress], None]) -> Path:
     if not isinstance(world, ScriptedWorld):
         raise ConfigError(f"world {world.name!r} has no script to clone a stand-in from; name a model with --model")
-    full = CACHE / f"{world.name}-{cache_key(world, options.seed, CloneBudget(), StandinSize(), CloneGate())}"
+    budget = CloneBudget()
+    if options.clone_updates is not None:
+        budget = CloneBudget(max_seconds=_A_DAY, max_steps=options.clone_updates)
+    full = CACHE / f"{world.name}-{cache_key(world, options.seed, budget, StandinSize(), CloneGate())}"
     if not options.quick or (full / REPORT_FILE).is_file():
-        folder = cached_standin(world, CACHE, seed=options.seed, threads=options.threads, progress=tell)
+        folder = cached_standin(world, CACHE, seed=options.seed, threads=options.threads, budget=budget, progress=tell)
     else:
         folder = run_dir / "start"
         if not (folder / REPORT_FILE).is_file():
