@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from run_record import record
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "tests" / "benchmarks" / "results" / "compare"
@@ -87,10 +88,9 @@ def run_job(job: Job, runs: Path, threads: int) -> str:
     )
     if finished.returncode != 0:
         return f"FAILED       {job.name}: {finished.stderr.strip().splitlines()[-1:] or finished.returncode}"
-    evaluation = json.loads((runs / job.name / "evaluation.json").read_text())
-    content = {"job": job.__dict__, "commit": _commit(), "evaluation": evaluation}
+    content = {"job": job.__dict__, **record(runs / job.name)}
     temporary = job.result.with_suffix(".tmp")
-    temporary.write_text(json.dumps(content, indent=1, sort_keys=True))
+    temporary.write_text(json.dumps(content, sort_keys=True) + "\n")
     temporary.replace(job.result)
     return f"done         {job.name}"
 
@@ -115,11 +115,6 @@ def run_all(jobs: Sequence[Job], runs: Path, parallel: int, threads: int) -> boo
         for line in pool.map(lambda job: run_job(job, runs, threads), jobs):
             print(line, flush=True)
     return all(job.result.exists() for job in jobs)
-
-
-def _commit() -> str:
-    found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
-    return found.stdout.strip()
 
 
 def after_training(result: Path, split: str, what: str = "success") -> float:
