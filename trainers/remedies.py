@@ -5,6 +5,7 @@ Used to examine a finished stand-in only. Creator, trials and trainer never see 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ from reskill_agents.trainers.standin_gate import library_of
 from reskill_agents.vocabulary import ActionVocabulary
 
 MIN_HEARD = 20  # episodes with a directive before its effect is looked at
+_SCREENED, _SCREENED_EPISODES = 20, 32  # directives that a screen keeps, and episodes it plays with each
+_PAIRED = 10  # directives of which pairs are tried
 _MIN_GAIN = 0.03  # of the graded outcome, to count as useful and to join the best set
 
 
@@ -73,18 +76,17 @@ def graded(episode: ScriptedEpisode) -> float:
     return (episode.score + float(episode.score >= 1)) / 2
 
 
-def screen(
+def _screen(
     world: ScriptedWorld,
     grammar: Sequence[Directive],
     vocabulary: ActionVocabulary,
-    *,
-    keep: int = 20,
-    episodes: int = 12,
-    seed: int = 0,
+    given: tuple[Directive, ...],
+    seed: int,
 ) -> list[Directive]:
-    """The ``keep`` directives that alone help a scripted player most, on the same training tasks and seeds."""
-    values = {d: _outcome(world, (d,), vocabulary, episodes, seed) for d in grammar}
-    return sorted(grammar, key=lambda d: -values[d])[:keep]
+    """The directives that help a scripted player most beside ``given``, on the same training tasks and seeds."""
+    fits = [d for d in grammar if d not in given and not any(contradict(d, old) for old in given)]
+    values = {d: _outcome(world, (*given, d), vocabulary, _SCREENED_EPISODES, seed) for d in fits}
+    return sorted(fits, key=lambda d: -values[d])[:_SCREENED]
 
 
 def _outcome(
@@ -103,26 +105,37 @@ def _outcome(
 
 def best_advice(
     world: ScriptedWorld,
-    candidates: Sequence[Directive],
+    grammar: Sequence[Directive],
     vocabulary: ActionVocabulary,
     *,
     size: int = 4,
-    episodes: int = 48,
+    episodes: int = 128,
     seed: int = 0,
 ) -> tuple[Directive, ...]:
-    """Greedy forward selection on training tasks: up to ``size`` directives that help a scripted player most together."""
+    """Greedy forward selection on training tasks: up to ``size`` directives that help a scripted player most together.
+
+    Where no directive helps alone, the grammar is looked through again beside those chosen, and pairs of the most
+    promising ones are tried: success may need both.
+    """
 
     def outcome(advice: Sequence[Directive]) -> float:
         return _outcome(world, advice, vocabulary, episodes, seed)
 
     chosen: tuple[Directive, ...] = ()
     value = outcome(())
-    pool = list(candidates)
+    pool, fresh = _screen(world, grammar, vocabulary, chosen, seed), True
     while pool and len(chosen) < size:
-        values = {d: outcome((*chosen, d)) for d in pool}
-        best = max(pool, key=lambda d: values[d])
-        if values[best] < value + _MIN_GAIN:
+        values = {(d,): outcome((*chosen, d)) for d in pool}
+        if fresh and max(values.values()) < value + _MIN_GAIN and len(chosen) + 2 <= size:
+            promising = sorted(pool, key=lambda d: -values[d,])[:_PAIRED]
+            pairs = [pair for pair in itertools.combinations(promising, 2) if not contradict(*pair)]
+            values |= {pair: outcome((*chosen, *pair)) for pair in pairs}
+        best = max(values, key=lambda new: values[new] - _MIN_GAIN * len(new))
+        if values[best] >= value + _MIN_GAIN * len(best):
+            chosen, value, fresh = (*chosen, *best), values[best], False
+            pool = [d for d in pool if d not in best and not any(contradict(d, old) for old in chosen)]
+        elif fresh:
             break
-        chosen, value = (*chosen, best), values[best]
-        pool = [d for d in pool if d != best and not any(contradict(d, old) for old in chosen)]
+        else:
+            pool, fresh = _screen(world, grammar, vocabulary, chosen, seed), True
     return chosen

@@ -37,7 +37,7 @@ from reskill_agents.trainers.advice import HELD_OUT_ONE_IN, AdviceSampler, Explo
 from reskill_agents.trainers.cloning import CloneBudget, CloneProgress, clone
 from reskill_agents.trainers.curriculum import Curriculum
 from reskill_agents.trainers.encoding import EpisodeEncoder
-from reskill_agents.trainers.remedies import best_advice, screen
+from reskill_agents.trainers.remedies import best_advice
 from reskill_agents.trainers.scripted import Advice, play_scripted
 from reskill_agents.trainers.standin_gate import CloneGate, Examiner, Measurement, gate_problems
 from reskill_agents.trainers.standin_init import give_local_heads, put_counts_on_a_line
@@ -231,8 +231,7 @@ def _build(
 
     cloned = clone(model, curriculum, budget, progress=cloning)
     harmful = curriculum.effects.harmful()
-    likely = screen(world, exploration.grammar, exploration.vocabulary, seed=seed)
-    best = best_advice(world, likely, exploration.vocabulary, seed=seed)
+    best = best_advice(world, exploration.grammar, exploration.vocabulary, seed=seed)
     measured = _examine(world, model, tokenizer, gate, seed, best, harmful[:2], tell)
     others = curriculum.effects.others_per_useful()
     problems = gate_problems(measured, gate)
