@@ -89,7 +89,7 @@ def pin(thread: str, arm: Arm = Arm.INCUMBENT) -> ThreadPin:
 @contextmanager
 def postgres_server(folder: Path) -> Iterator[str | None]:
     """A fresh PostgreSQL on loopback and the address of its database; ``None`` where it is not installed."""
-    programs = {name: shutil.which(name) for name in ("initdb", "pg_ctl")}
+    programs = {name: shutil.which(name) or _debian_program(name) for name in ("initdb", "pg_ctl")}
     if None in programs.values():
         yield None
         return
@@ -110,6 +110,12 @@ def postgres_server(folder: Path) -> Iterator[str | None]:
     finally:
         stop = [*as_user, str(programs["pg_ctl"]), "-D", str(data), "-m", "immediate", "stop"]
         subprocess.run(stop, check=True, capture_output=True, cwd=folder)
+
+
+def _debian_program(name: str) -> str | None:
+    """Debian keeps the server's programs off the search path, one folder a version."""
+    found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+    return str(found[-1]) if found else None
 
 
 def _ordinary_user(folder: Path) -> list[str]:
