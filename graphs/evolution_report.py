@@ -73,7 +73,13 @@ def write_evolution_report(store: SkillStore, folder: Path, *, title: str = "Ski
 
 def report_parts(view: EvolutionView, title: str) -> list[Part]:
     """The report as a list of parts."""
-    parts: list[Part] = [Heading(title, 1), Paragraph(_headline(view)), *_outcomes(view), *_in_force(view)]
+    parts: list[Part] = [
+        Heading(title, 1),
+        Paragraph(_headline(view)),
+        *_outcomes(view),
+        *_in_force(view),
+        *_costs(view),
+    ]
     parts.append(Heading("Decisions"))
     if not view.decisions:
         parts.append(Paragraph("Nothing was tried yet."))
@@ -135,6 +141,24 @@ def _standing(standing: Standing, model: str) -> str:
     said = f"proven by trial {mine}" if mine else "UNPROVEN for the present model"
     others = "; ".join(f"proven for {name or 'an unknown model'} by {trial}" for name, trial in known.items())
     return f"{skill.name}: {said}{f' ({others})' if others else ''}."
+
+
+def _costs(view: EvolutionView) -> list[Part]:
+    """Tokens of skill text a request, for each library that was served."""
+    if not view.account.total.skill_tokens:
+        return []
+    head = ("library", "requests", "skill tokens a request", "all tokens a request", "skills' share of prompts")
+    rows = [
+        (
+            one.library[7:19],
+            str(one.expense.requests),
+            f"{one.expense.skill_tokens_per_request:.1f}",
+            f"{one.expense.tokens_per_request or 0.0:.0f}" if one.expense.metered else "–",
+            f"{one.expense.share_of_prompts:.1%}" if one.expense.share_of_prompts is not None else "–",
+        )
+        for one in view.account.libraries
+    ]
+    return [Heading("What skills cost"), Table(head, rows)]
 
 
 def _decision(number: int, decision: Decision) -> list[Part]:

@@ -12,6 +12,7 @@ from reskill_agents.graphs.evolution_trials import change_text
 from reskill_agents.library import SkillLibrary
 from reskill_agents.live_records import Activation, ActiveLibrary, Fact
 from reskill_agents.skill import Skill
+from reskill_agents.skill_account import SkillAccount, skill_account
 from reskill_agents.store_protocol import SkillStore
 
 BLOCKS = 20  # parts into which the served runs are cut for the curve of outcomes
@@ -77,6 +78,7 @@ class EvolutionView:
     history: tuple[Activation, ...]
     creations: tuple[Mapping[str, object], ...]
     blocks: tuple[Block, ...]
+    account: SkillAccount
 
     @property
     def unproven(self) -> tuple[Skill, ...]:
@@ -104,6 +106,7 @@ def read_evolution(store: SkillStore, *, model: str = "") -> EvolutionView:
         tuple(store.history()),
         tuple(value for _, value in sorted(store.records(CREATIONS).items())),
         _blocks(store),
+        skill_account(store),
     )
 
 

@@ -26,6 +26,26 @@ _REMEMBERED = 10_000  # runs under way; older ones are read back from the store 
 class _RunSoFar:
     run: Run
     turns: dict[int, Turn] = field(default_factory=dict)
+    metered: set[int] = field(default_factory=set)
+
+    def take(self, note: RunNote, turn: Turn) -> None:
+        """Add one note; a second one of the same turn adds what the first did not know."""
+        run = self.run
+        if turn.index not in self.turns:
+            skills = tuple(dict.fromkeys((*run.skills, *note.skills)))
+            tokens = run.skill_tokens + note.skill_tokens
+            run = replace(run, skills=skills, skill_tokens=tokens, model=note.unit.model or run.model)
+        if note.usage is not None and turn.index not in self.metered:
+            self.metered.add(turn.index)
+            run = replace(
+                run,
+                calls=run.calls + 1,
+                prompt_tokens=run.prompt_tokens + note.usage.prompt,
+                answer_tokens=run.answer_tokens + note.usage.answer,
+                cached_tokens=run.cached_tokens + note.usage.cached,
+            )
+        self.run = run
+        self.turns[turn.index] = turn
 
 
 class LiveSkills:
@@ -82,12 +102,7 @@ class LiveSkills:
             so_far = self._read(store, unit) or _RunSoFar(self._new(note))
         with self._lock:
             so_far = _keep(self._runs, (unit.namespace, unit.run_id), so_far)
-            if turn.index not in so_far.turns:
-                run = so_far.run
-                skills = tuple(dict.fromkeys((*run.skills, *note.skills)))
-                tokens = run.skill_tokens + note.skill_tokens
-                so_far.run = replace(run, skills=skills, skill_tokens=tokens, model=unit.model or run.model)
-            so_far.turns[turn.index] = turn
+            so_far.take(note, turn)
             run, turns = so_far.run, tuple(so_far.turns[index] for index in sorted(so_far.turns))
         store.record_run(run)
         task = Task(unit.run_id, turns[0].observation)
@@ -113,7 +128,8 @@ class LiveSkills:
         if run is None:
             return None
         kept = [episode for episode in store.episodes(since=run.started) if episode.episode_id == unit.run_id]
-        return _RunSoFar(run, {turn.index: turn for episode in kept for turn in episode.turns})
+        turns = {turn.index: turn for episode in kept for turn in episode.turns}
+        return _RunSoFar(run, turns, {index for index, turn in turns.items() if turn.action})
 
     def _store(self, unit: ServedUnit) -> SkillStore:
         return self.store.within(unit.namespace) if unit.namespace else self.store

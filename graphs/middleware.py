@@ -34,7 +34,15 @@ from reskill_agents.graphs.anchors import (
     still_there,
     turn_context,
 )
-from reskill_agents.graphs.served import Metadata, NamespaceOf, ServedSkills, run_metadata, skill_cost, turn_record
+from reskill_agents.graphs.served import (
+    Metadata,
+    NamespaceOf,
+    ServedSkills,
+    call_usage,
+    run_metadata,
+    skill_cost,
+    turn_record,
+)
 from reskill_agents.graphs.skill_nodes import FiredSkill, run_skill, run_skill_sync
 from reskill_agents.library import SkillLibrary
 from reskill_agents.selection import SkillSelector, TurnContext, words_as_tokens
@@ -212,7 +220,7 @@ class _Call:
 
     def noted(self, response: ModelResponse[Any]) -> tuple[RunNote, Turn]:
         answer = next((message for message in response.result if isinstance(message, AIMessage)), None)
-        note = replace(self.note, answer_id=answer.id or "") if answer is not None else self.note
+        note = replace(self.note, answer_id=(answer and answer.id) or "", usage=call_usage(answer))
         return note, turn_record(self.context, self.firings, answer)
 
     def answered(self, response: ModelResponse[Any]) -> ModelResponse[Any] | ExtendedModelResponse[Any]:

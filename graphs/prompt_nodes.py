@@ -26,7 +26,7 @@ from reskill_agents.graphs.anchors import (
     still_there,
     turn_context,
 )
-from reskill_agents.graphs.served import Metadata, NamespaceOf, ServedSkills, skill_cost, turn_record
+from reskill_agents.graphs.served import Metadata, NamespaceOf, ServedSkills, call_usage, skill_cost, turn_record
 from reskill_agents.graphs.skill_nodes import FiredSkill, run_skill_sync
 from reskill_agents.library import SkillLibrary
 from reskill_agents.selection import SkillSelector, words_as_tokens
@@ -250,7 +250,8 @@ class _Turn:
         context, answer = turn_context(self._messages[:last], agent=self._agent), self._messages[last]
         shown = [Firing(s["name"], s["digest"], s["turn"]) for s in known if s["turn"] == context.turn]
         unit = self._served.same_request(note.unit, self._messages, last, context.turn)
-        self._served.note(replace(note, unit=unit, answer_id=answer.id or ""), turn_record(context, shown, answer))
+        note = replace(note, unit=unit, answer_id=answer.id or "", usage=call_usage(answer))
+        self._served.note(note, turn_record(context, shown, answer))
 
 
 def _run(skill: AnchoredSkill) -> None:

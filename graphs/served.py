@@ -16,7 +16,7 @@ from reskill_agents.graphs.anchors import AnchoredSkill, canonical_action
 from reskill_agents.graphs.messages import text_of
 from reskill_agents.library import SkillLibrary
 from reskill_agents.selection import SkillSelector, TurnContext, words_as_tokens
-from reskill_agents.serving import FixedSkills, RunNote, RunRecorder, ServedUnit, SkillProvider, SkillServing
+from reskill_agents.serving import CallUsage, FixedSkills, RunNote, RunRecorder, ServedUnit, SkillProvider, SkillServing
 
 NamespaceOf: TypeAlias = Callable[[RunnableConfig, object], tuple[str, ...]]
 Metadata: TypeAlias = dict[str, str | int | list[str]]
@@ -141,6 +141,15 @@ def turn_record(context: TurnContext, firings: Sequence[Firing], answer: BaseMes
     )
 
 
+def call_usage(answer: BaseMessage | None) -> CallUsage | None:
+    """What the model reported with its answer."""
+    usage = answer.usage_metadata if isinstance(answer, AIMessage) else None
+    if not usage:
+        return None
+    cached = (usage.get("input_token_details") or {}).get("cache_read") or 0
+    return CallUsage(usage["input_tokens"], usage["output_tokens"], cached)
+
+
 def run_metadata(
     serving: SkillServing,
     unit: ServedUnit,
@@ -183,4 +192,4 @@ def _request_id(messages: Sequence[BaseMessage], thread: str, turn: int) -> str:
     return f"{thread}/0" if thread else ""
 
 
-__all__ = ["Metadata", "NamespaceOf", "ServedSkills", "run_metadata", "skill_cost", "turn_record"]
+__all__ = ["Metadata", "NamespaceOf", "ServedSkills", "call_usage", "run_metadata", "skill_cost", "turn_record"]

@@ -12,7 +12,7 @@ import typer
 from reskill_agents.cli_ab import ab
 from reskill_agents.cli_creator import create, grade
 from reskill_agents.cli_evolve import register as register_evolution
-from reskill_agents.cli_live import forget, serve_outcomes, sweep
+from reskill_agents.cli_live import account, forget, serve_outcomes, sweep
 from reskill_agents.cli_packs import diff, export, import_
 from reskill_agents.cli_review import review
 from reskill_agents.errors import ReSkillError
@@ -37,6 +37,7 @@ app.command("import")(import_)
 app.command()(diff)
 app.command()(forget)
 app.command()(sweep)
+app.command()(account)
 app.command()(serve_outcomes)
 app.command()(review)
 register_evolution(app)

@@ -1,8 +1,10 @@
-"""``reskill forget``, ``reskill sweep`` and ``reskill serve-outcomes``: the live store from the command line."""
+"""``reskill forget``, ``sweep``, ``account``, ``serve-outcomes``: the live store from the command line."""
 
 from __future__ import annotations
 
+import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +12,7 @@ import typer
 
 if TYPE_CHECKING:
     from reskill_agents.live_records import Removed
+    from reskill_agents.skill_account import Expense, Prices, SkillAccount
     from reskill_agents.store import LiveStore
 
 Store = Annotated[str, typer.Option(help="The SQLite file of the live store, or postgresql://...")]
@@ -36,6 +39,84 @@ def sweep(
     """Delete runs, outcomes and conversations older than so many days."""
     with _open(store, namespace, retention_days=days) as live:
         typer.echo(f"deleted: {_shown(live.sweep())}")
+
+
+def account(
+    store: Store,
+    namespace: Tenant = "",
+    days: Annotated[float, typer.Option(help="Only requests of the last so many days; 0: all.")] = 0.0,
+    price_prompt: Annotated[float, typer.Option(help="Price of a million tokens read.")] = 0.0,
+    price_answer: Annotated[float, typer.Option(help="Price of a million tokens written.")] = 0.0,
+    price_cached: Annotated[float | None, typer.Option(help="The same read from the provider's cache.")] = None,
+    latest: Annotated[int, typer.Option(help="List so many requests, the newest first.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Say what skills cost per request: tokens, and money at the prices given, for each library that was served."""
+    import time
+
+    from reskill_agents.skill_account import Prices, skill_account
+
+    prices = Prices(price_prompt, price_answer, price_cached)
+    with _open(store, namespace) as live:
+        found = skill_account(live, since=time.time() - days * 86_400 if days > 0 else 0.0, latest=latest)
+    if as_json:
+        typer.echo(json.dumps(account_json(found, prices), indent=2))
+        return
+    typer.echo(f"all: {_expense(found.total, prices)}")
+    for one in found.libraries:
+        typer.echo(f"library {one.library[7:19]} ({', '.join(one.skills) or 'no skill fired'}): ", nl=False)
+        typer.echo(_expense(one.expense, prices))
+    for run in found.latest:
+        skills = ", ".join(run.skills) or "no skills"
+        usage = f", {run.prompt_tokens} read, {run.answer_tokens} written" if run.calls else ""
+        typer.echo(f"{run.run_id}: {run.skill_tokens} skill tokens ({skills}){usage}")
+
+
+def account_json(found: SkillAccount, prices: Prices) -> dict[str, object]:
+    """The account as JSON values."""
+    from reskill_agents.skill_account import expense_of
+
+    def shown(expense: Expense) -> dict[str, object]:
+        return {
+            **asdict(expense),
+            "skill_tokens_per_request": expense.skill_tokens_per_request,
+            "tokens_per_request": expense.tokens_per_request,
+            "money_per_request": expense.money(prices),
+            "skill_money_per_request": expense.skill_money(prices),
+        }
+
+    return {
+        "total": shown(found.total),
+        "libraries": [{"library": o.library, "skills": o.skills, **shown(o.expense)} for o in found.libraries],
+        "latest": [
+            {
+                "run": run.run_id,
+                "thread": run.thread_id,
+                "library": run.library,
+                "skills": run.skills,
+                "skill_tokens": run.skill_tokens,
+                "prompt_tokens": run.prompt_tokens,
+                "answer_tokens": run.answer_tokens,
+                "skill_money": expense_of([run]).skill_money(prices),
+                "money": expense_of([run]).money(prices),
+            }
+            for run in found.latest
+        ],
+    }
+
+
+def _expense(expense: Expense, prices: Prices) -> str:
+    parts = [f"{expense.requests} requests", f"{expense.skill_tokens_per_request:.1f} skill tokens each"]
+    if expense.tokens_per_request is not None:
+        parts.append(f"of {expense.tokens_per_request:.0f} tokens in all")
+    if expense.share_of_prompts is not None:
+        parts.append(f"{expense.share_of_prompts:.1%} of the prompts")
+    if prices.prompt:
+        parts.append(f"at most {expense.skill_money(prices):.6f} each")
+    money = expense.money(prices)
+    if money is not None and (prices.prompt or prices.answer):
+        parts.append(f"{money:.6f} in all")
+    return ", ".join(parts)
 
 
 def serve_outcomes(

@@ -41,6 +41,10 @@ class Run:
         trial, arm, window, share, stratum: as ``UnitAssignment`` gave them; ``trial`` is empty outside trials.
         skills: names of the skills whose text entered the prompt.
         skill_tokens: prompt tokens their text took, over all calls of the run.
+        calls: model calls whose usage the model reported; the next three sum over these.
+        prompt_tokens: tokens read, cached ones included.
+        answer_tokens: tokens written.
+        cached_tokens: of ``prompt_tokens``, read from the provider's prompt cache.
     """
 
     run_id: str
@@ -55,6 +59,10 @@ class Run:
     stratum: str = NO_STRATUM
     skills: tuple[str, ...] = ()
     skill_tokens: int = 0
+    calls: int = 0
+    prompt_tokens: int = 0
+    answer_tokens: int = 0
+    cached_tokens: int = 0
 
     @property
     def assignment(self) -> UnitAssignment | None:

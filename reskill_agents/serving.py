@@ -68,6 +68,15 @@ class FixedSkills:
 
 
 @dataclass(frozen=True, slots=True)
+class CallUsage:
+    """Tokens of one model call as the model reported them; ``cached`` is the part of ``prompt`` that was in its cache."""
+
+    prompt: int
+    answer: int
+    cached: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class RunNote:
     """Under which ids a turn can be found again, and what it was served.
 
@@ -78,6 +87,7 @@ class RunNote:
         answer_id: id of the model's answer, as the app has it in its messages.
         skills: names of the skills whose text is in this prompt.
         skill_tokens: what their text takes of this prompt.
+        usage: what the model says it read and wrote; ``None`` where it does not say, or not yet.
     """
 
     unit: ServedUnit
@@ -87,6 +97,7 @@ class RunNote:
     answer_id: str = ""
     skills: tuple[str, ...] = ()
     skill_tokens: int = 0
+    usage: CallUsage | None = None
 
 
 @runtime_checkable

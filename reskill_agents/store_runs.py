@@ -15,7 +15,8 @@ from reskill_agents.errors import OutcomeConflictError, StoreError, UnknownRunEr
 from reskill_agents.live_records import Capture, Fact, Json, Outcome, Run, RunOutcomes, ThreadPin
 from reskill_agents.store_tenant import Path, Tenant, from_json, to_json
 
-_GROWS = ("skills", "skill_tokens", "model")  # what is known only when the run ends
+# What is known only when the run ends.
+_GROWS = ("skills", "skill_tokens", "model", "calls", "prompt_tokens", "answer_tokens", "cached_tokens")
 _NO_TRIAL = "~none"  # no trial id is encoded to this
 
 
