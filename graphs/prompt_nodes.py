@@ -26,7 +26,15 @@ from reskill_agents.graphs.anchors import (
     still_there,
     turn_context,
 )
-from reskill_agents.graphs.served import Metadata, NamespaceOf, ServedSkills, call_usage, skill_cost, turn_record
+from reskill_agents.graphs.served import (
+    Metadata,
+    NamespaceOf,
+    ServedSkills,
+    call_usage,
+    serving_metadata,
+    skill_cost,
+    turn_record,
+)
 from reskill_agents.graphs.skill_nodes import FiredSkill, run_skill_sync
 from reskill_agents.library import SkillLibrary
 from reskill_agents.selection import SkillSelector, words_as_tokens
@@ -184,20 +192,32 @@ def with_skills(
 
 def skills_metadata(
     state: Any,
-    library: SkillLibrary | None = None,
+    skills: Skills | None = None,
     *,
+    messages: MessagesOf | None = None,
     channel: str = CHANNEL,
+    agent: str | None = None,
+    namespace: tuple[str, ...] | NamespaceOf = (),
     count_tokens: Callable[[str], int] = words_as_tokens,
 ) -> Metadata:
-    """Attributes for the model's run: ``model.invoke(with_skills(state), {"metadata": skills_metadata(state)})``."""
+    """Attributes for the model's run: ``model.invoke(with_skills(state), {"metadata": skills_metadata(state, skills)})``.
+
+    With the ``skills`` that the skill node has, the library's digest is among them, and the run, arm and trial of a live
+    store. The other arguments are those of the skill node.
+    """
     anchored: Sequence[AnchoredSkill] = _read(state, channel) or []
     metadata: Metadata = {
         "reskill.in_context": [skill["name"] for skill in anchored],
         "reskill.skill_tokens": sum(count_tokens(skill["text"]) for skill in anchored),
     }
-    if library is not None:
-        metadata["reskill.library"] = library.digest
-    return metadata
+    if skills is None:
+        return metadata
+    served = ServedSkills(skills, namespace=namespace, count_tokens=count_tokens)
+    found = _messages(state, messages)
+    turn = turn_context(found, agent=agent).turn
+    config = var_child_runnable_config.get() or RunnableConfig()
+    unit = served.unit(found, config, turn=turn, run_id=_run_id())
+    return {**serving_metadata(served.serving(unit), unit), **metadata}
 
 
 class _Turn:

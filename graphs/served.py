@@ -161,14 +161,18 @@ def run_metadata(
 
     ``reskill.skill_tokens`` is what the skill text in this prompt costs, ``reskill.fired_tokens`` what came new.
     """
-    metadata: Metadata = {
-        "reskill.library": serving.library.digest,
-        "reskill.run": unit.run_id,
+    return {
+        **serving_metadata(serving, unit),
         "reskill.fired": [skill["name"] for skill in fired],
         "reskill.in_context": [skill["name"] for skill in in_context],
         "reskill.fired_tokens": sum(skill_cost(selector, skill) for skill in fired),
         "reskill.skill_tokens": sum(skill_cost(selector, skill) for skill in in_context),
     }
+
+
+def serving_metadata(serving: SkillServing, unit: ServedUnit) -> Metadata:
+    """The part of :func:`run_metadata` that is known before anything fires."""
+    metadata: Metadata = {"reskill.library": serving.library.digest, "reskill.run": unit.run_id}
     if serving.trial:
         metadata["reskill.trial"] = serving.trial
     if serving.arm is not None:
@@ -192,4 +196,13 @@ def _request_id(messages: Sequence[BaseMessage], thread: str, turn: int) -> str:
     return f"{thread}/0" if thread else ""
 
 
-__all__ = ["Metadata", "NamespaceOf", "ServedSkills", "call_usage", "run_metadata", "skill_cost", "turn_record"]
+__all__ = [
+    "Metadata",
+    "NamespaceOf",
+    "ServedSkills",
+    "call_usage",
+    "run_metadata",
+    "serving_metadata",
+    "skill_cost",
+    "turn_record",
+]

@@ -34,9 +34,10 @@ from reskill_agents.graphs.prompt_nodes import (
 )
 from reskill_agents.library import SkillLibrary
 from reskill_agents.selection import SkillSelector
-from reskill_agents.serving import ServedUnit
+from reskill_agents.serving import ServedUnit, SkillServing
 from reskill_agents.skill import Skill
 from reskill_agents.store import LiveStore, StoreSettings
+from reskill_agents.trials.arm import Arm
 from reskill_agents.trigger import Repeat, Trigger, TriggerKind
 
 POLITE = Skill("polite", "d", "say please")
@@ -243,7 +244,30 @@ def test_metadata_for_the_models_run() -> None:
         "reskill.in_context": ["polite", "on-rain"],
         "reskill.skill_tokens": 10,
         "reskill.library": TWO.digest,
+        "reskill.run": "m1",
     }
+
+
+def test_metadata_has_the_arm_of_a_thread_on_trial() -> None:
+    class Tried:
+        def serve(self, unit: ServedUnit) -> SkillServing:
+            return SkillServing(TWO, Arm.CANDIDATE, f"trial-{unit.thread_id}")
+
+    noted: list[dict[str, Any]] = []
+
+    def model(state: SkillState) -> dict[str, Any]:
+        noted.append(skills_metadata(state, Tried()))
+        return {"messages": [AIMessage("ok")]}
+
+    graph = StateGraph(MessagesState)
+    graph.add_node("advise", skill_node(Tried()))
+    graph.add_node("model", model)
+    graph.add_edge(START, "advise")
+    graph.add_edge("advise", "model")
+    graph.compile(checkpointer=InMemorySaver()).invoke(say("rain"), thread("t"))
+    [found] = noted
+    assert (found["reskill.arm"], found["reskill.trial"], found["reskill.run"]) == ("candidate", "trial-t", "t/0")
+    assert found["reskill.in_context"] == ["polite", "on-rain"]
 
 
 def opened(library: SkillLibrary = TWO) -> LiveStore:
