@@ -12,7 +12,7 @@ import typer
 from reskill_agents.cli_ab import ab
 from reskill_agents.cli_creator import create, grade
 from reskill_agents.cli_evolve import register as register_evolution
-from reskill_agents.cli_live import account, forget, serve_outcomes, sweep
+from reskill_agents.cli_live import account, forget, poll_langsmith, serve_outcomes, sweep
 from reskill_agents.cli_packs import diff, export, import_
 from reskill_agents.cli_review import review
 from reskill_agents.errors import ReSkillError
@@ -38,6 +38,7 @@ app.command()(diff)
 app.command()(forget)
 app.command()(sweep)
 app.command()(account)
+app.command()(poll_langsmith)
 app.command()(serve_outcomes)
 app.command()(review)
 register_evolution(app)

@@ -1,4 +1,4 @@
-"""``reskill forget``, ``sweep``, ``account``, ``serve-outcomes``: the live store from the command line."""
+"""``reskill forget``, ``sweep``, ``account``, ``poll-langsmith``, ``serve-outcomes``: the live store."""
 
 from __future__ import annotations
 
@@ -117,6 +117,37 @@ def _expense(expense: Expense, prices: Prices) -> str:
     if money is not None and (prices.prompt or prices.answer):
         parts.append(f"{money:.6f} in all")
     return ", ".join(parts)
+
+
+def poll_langsmith(
+    store: Store,
+    project: Annotated[str, typer.Option(help="LangSmith tracing project.")],
+    key: Annotated[str, typer.Option(help="Name of the feedback, such as user_score.")],
+    namespace: Tenant = "",
+    highest: Annotated[float, typer.Option(help="The best score; what lies between 0 and it is divided by it.")] = 1.0,
+    every: Annotated[float, typer.Option(help="Seconds between polls; 0: one and out (cron).")] = 0.0,
+) -> None:
+    """Record LangSmith feedback as outcomes. Keys and address are langsmith's own: LANGSMITH_API_KEY, LANGSMITH_ENDPOINT."""
+    import time
+
+    from langsmith import Client
+
+    from reskill_agents.errors import ConfigError
+    from reskill_agents.langsmith_feedback import poll_feedback
+
+    if highest <= 0:
+        raise ConfigError(f"--highest must be above 0, got {highest}")
+    client = Client(auto_batch_tracing=False)
+    with _open(store, namespace) as live:
+        while True:
+            found = poll_feedback(live, client, project=project, key=key, scale=lambda score: score / highest)
+            typer.echo(
+                f"{found.recorded} outcomes, {found.conflicting} conflicting, {found.unmatched} of runs unknown here, "
+                f"{found.unusable} without a usable score"
+            )
+            if every <= 0:
+                return
+            time.sleep(every)
 
 
 def serve_outcomes(
