@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, Protocol, TypeAlias, TypedDict, cast
+from typing import Annotated, Any, Protocol, TypeAlias, cast
 
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import RunnableConfig
@@ -13,6 +13,7 @@ from langgraph.config import get_config, get_stream_writer
 from langgraph.graph import MessagesState
 from langgraph.runtime import get_runtime
 from langgraph.types import Send
+from typing_extensions import TypedDict
 
 from reskill_agents.episodes import Firing
 from reskill_agents.errors import ConfigError

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
-
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langgraph.types import StreamWriter
+from typing_extensions import TypedDict
 
 
 class FiredSkill(TypedDict):
