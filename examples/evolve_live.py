@@ -147,11 +147,13 @@ def simulate(
     name: str = "scripted",
     out: Path | None = None,
     quiet: bool = True,
+    store: LiveStore | None = None,
 ) -> Day:
-    """Serve ``requests`` and evolve beside; with ``out`` the report is written there."""
+    """Serve ``requests`` and evolve beside (default: in memory); with ``out`` the report is written there."""
     clock = {"now": OPENED}
-    settings = StoreSettings(redact=None)
-    store = LiveStore.over(InMemoryStore(), ("shop",), settings=settings, clock=lambda: clock["now"])
+    if store is None:
+        settings = StoreSettings(redact=None)
+        store = LiveStore.over(InMemoryStore(), ("shop",), settings=settings, clock=lambda: clock["now"])
     store.activate(SkillLibrary((stale_skill(),)), reason="what the team had written", by="team")
     app = SupportApp(store, model or ScriptedSupport(seed=seed), name, seed)
     evolver = SkillEvolver(store, None, replace(POLICY, aa=aa), model=name, seed=seed)

@@ -52,6 +52,7 @@ from reskill_agents.store_protocol import SkillStore
 _log = logging.getLogger(__name__)
 _LEASE_S = 60.0
 _LOOK_EVERY_S = 600.0  # between two looks at all recent runs while no trial runs
+_SWEEP_EVERY_S = 3600.0  # between two sweeps of records that are older than the store's retention
 _SAME_MODEL = 10  # latest runs that must agree before the app's model counts as changed
 
 
@@ -74,6 +75,8 @@ class SkillEvolver:
         policy: what a person decided beforehand.
         model: identity of the app's model, policy version included; empty: as the latest runs say.
         seed: of the creator.
+        on_step: told of every step that did something or failed (to log it, or to call somebody); what it raises is
+            logged. It runs where the step runs.
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class SkillEvolver:
         model: str = "",
         seed: int = 0,
         clock: Callable[[], float] = time.time,
+        on_step: Callable[[StepReport], None] | None = None,
     ) -> None:
         self.store = store
         self.policy = policy or EvolutionPolicy()
@@ -96,7 +100,8 @@ class SkillEvolver:
         self._clock = clock
         self._holder = f"evolver-{uuid.uuid4().hex[:12]}"
         self._desk = TrialDesk(store, self.policy)
-        self._looked = float("-inf")
+        self._looked = self._swept = float("-inf")
+        self._on_step = on_step
         self._thread: threading.Thread | None = None
         self._halt = threading.Event()
 
@@ -104,10 +109,16 @@ class SkillEvolver:
         """Do what is due at ``now`` (seconds since the epoch). Never raises."""
         at = self._clock() if now is None else now
         try:
-            return await self._step(at)
+            report = await self._step(at)
         except Exception as error:
             _log.warning("a step of the evolver failed", exc_info=True)
-            return StepReport(fault=f"{type(error).__name__}: {error}")
+            report = StepReport(fault=f"{type(error).__name__}: {error}")
+        if self._on_step is not None and (report.events or report.fault):
+            try:
+                self._on_step(report)
+            except Exception:
+                _log.exception("on_step failed")
+        return report
 
     def start(self, every_s: float = 30.0) -> None:
         """Run steps in a daemon thread with an event loop of its own: the app's loop is never blocked.
@@ -147,6 +158,7 @@ class SkillEvolver:
         if not await self._take_lease():
             return StepReport(idle="another evolver is at work")
         try:
+            await self._sweep(now)
             active = await self.store.aactive()
             if active.frozen or active.pinned:
                 return StepReport(idle="frozen" if active.frozen else "a library is pinned")
@@ -161,6 +173,15 @@ class SkillEvolver:
             lease, self._desk.lease = self._desk.lease, None
             if lease is not None:
                 await asyncio.to_thread(self.store.release, lease)
+
+    async def _sweep(self, now: float) -> None:
+        """Keep the store's retention, frozen or not; does nothing where it has none."""
+        if 0.0 <= now - self._swept < _SWEEP_EVERY_S:
+            return
+        removed = await asyncio.to_thread(self.store.sweep)
+        self._swept = now
+        if removed.total:
+            _log.info("retention: %d records deleted", removed.total)
 
     async def _take_lease(self) -> bool:
         self._desk.lease = await asyncio.to_thread(self.store.lease, self._holder, _LEASE_S)

@@ -44,15 +44,18 @@ app.command()(review)
 register_evolution(app)
 
 Folder = Annotated[Path, typer.Argument(help="A skill folder, a skill pack, or a folder of skill folders.")]
+Anything = Annotated[
+    Path, typer.Argument(help="A skill or pack folder, .zip, .skill, plugin, or a project with skills in it.")
+]
 Run = Annotated[Path, typer.Argument(help="A run folder (it holds config.json).")]
 
 
 @app.command()
-def validate(folder: Folder) -> None:
+def validate(folder: Anything) -> None:
     """Check skills against the Agent Skills specification and our trigger keys; list every problem."""
-    from reskill_agents.packs import validate_pack
+    from reskill_agents.pack_import import problems_of
 
-    problems = validate_pack(folder)
+    problems = problems_of(folder)
     for problem in problems:
         typer.echo(problem, err=True)
     if problems:

@@ -17,8 +17,17 @@ Source = Annotated[
 ]
 
 
+LiveSource = Annotated[
+    str,
+    typer.Argument(
+        help="A run folder, pack, skill folder, .zip, .skill, plugin, project, or a live store (SQLite, postgresql://...)."
+    ),
+]
+Tenant = Annotated[str, typer.Option("--namespace", help="Of a live store: the tenant, its labels joined by '/'.")]
+
+
 def export(
-    source: Source,
+    source: LiveSource,
     target: Annotated[Path, typer.Argument(help="Folder or archive; the root of a project for agents-/claude-skills.")],
     to: Annotated[
         str,
@@ -26,10 +35,14 @@ def export(
             help="folder, zip, skill, claude-plugin, codex-plugin, agents-skills or claude-skills; default: by the name."
         ),
     ] = "",
-    version: Annotated[int | None, typer.Option(help="Library version of a run; default: in force at the end.")] = None,
+    version: Annotated[
+        int | None,
+        typer.Option(help="Library version of a run or number in a live store's history; default: in force."),
+    ] = None,
     name: Annotated[str, typer.Option(help="Name of a plugin; default: the target's.")] = "",
     plugin_version: Annotated[str, typer.Option(help="Version of a plugin, major.minor.patch.")] = "1.0.0",
     force: Annotated[bool, typer.Option(help="In place: replace our own skills although they were edited.")] = False,
+    namespace: Tenant = "",
 ) -> None:
     """Write the skills of a run or pack in the shape a client loads. The same skills give the same bytes."""
     from reskill_agents.errors import ConfigError
@@ -38,7 +51,7 @@ def export(
     if to and to not in list(PackFormat):
         raise ConfigError(f"--to: {to!r} is none of {', '.join(PackFormat)}")
     form = PackFormat(to) if to else None
-    written = export_as(_pack(source, version), target, form, name=name, version=plugin_version, force=force)
+    written = export_as(_pack(source, version, namespace), target, form, name=name, version=plugin_version, force=force)
     for note in written.notes:
         typer.echo(f"note: {note}", err=True)
     for path in written.paths:
@@ -72,14 +85,15 @@ def import_(
 
 
 def diff(
-    a: Annotated[Path, typer.Argument(help="Run folder or anything `import` reads.")],
-    b: Annotated[Path, typer.Argument(help="The same.")],
+    a: Annotated[str, typer.Argument(help="Run folder, live store, or anything `import` reads.")],
+    b: Annotated[str, typer.Argument(help="The same.")],
+    namespace: Tenant = "",
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """Show what changed from pack A to pack B; exit status 1 when something did."""
     from reskill_agents.pack_diff import diff_packs
 
-    found = diff_packs(_pack(a, None), _pack(b, None))
+    found = diff_packs(_pack(a, None, namespace), _pack(b, None, namespace))
     if as_json:
         typer.echo(json.dumps({"same": found.same, **asdict(found)}, indent=2, ensure_ascii=False))
     else:
@@ -95,15 +109,29 @@ def diff(
         raise typer.Exit(1)
 
 
-def _pack(source: Path, version: int | None) -> Pack:
-    """A pack from a run folder or from anything that can be imported. Reading is no import: it is not linted."""
+def _pack(given: str, version: int | None, namespace: str = "") -> Pack:
+    """A pack from a run folder, a live store, or anything that can be imported. Reading is no import: it is not linted."""
     import tempfile
 
     from reskill_agents.pack_import import open_pack
     from reskill_agents.packs import read_pack
     from reskill_agents.run_pack import export_run
 
+    source = Path(given)
+    if "://" in given or _is_database(source):
+        from reskill_agents.cli_live import open_store
+        from reskill_agents.graphs.live_pack import live_pack
+
+        with open_store(given, namespace) as live:
+            return live_pack(live, version=version)
     if (source / "config.json").is_file() and not (source / "SKILL.md").is_file():
         with tempfile.TemporaryDirectory() as temporary:
             return read_pack(export_run(source, Path(temporary) / "pack", version=version))
     return open_pack(source).pack
+
+
+def _is_database(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(16) == b"SQLite format 3\x00"

@@ -7,14 +7,18 @@ the selector over recorded observations and actions; budgets (how much skill tex
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from reskill_agents.episodes import Episode, Firing, Suppression
+from reskill_agents.environment import Task
+from reskill_agents.episodes import Episode, Firing, Suppression, Turn
 from reskill_agents.errors import SkillError
 from reskill_agents.library import SkillLibrary
-from reskill_agents.selection import SkillSelector, TurnContext
+from reskill_agents.selection import SkillSelector, TurnContext, compile_set
+from reskill_agents.trigger import Trigger, TriggerKind
+from reskill_agents.trigger_phrase import literal_of
 
 MAX_CASES = 200  # a pack stays readable; every distinct outcome is kept before repetitions are
 MAX_PER_OUTCOME = 8
@@ -58,6 +62,33 @@ def record_cases(
             outcomes[outcome] += 1
     chosen = set(sorted(kept, key=lambda case: kept[case])[:limit])
     return tuple(case for case in kept if case in chosen)
+
+
+def made_cases(library: SkillLibrary) -> tuple[TriggerCase, ...]:
+    """Cases for ``library`` without any log: what begins a conversation, and a text, action or tool for each pattern.
+
+    Patterns with operators other than ``(?i)`` and ``\\b`` give no firing of their own here; their silence is recorded.
+    """
+    turns = [Turn(0, "A new conversation.", "", "")]
+    for skill in library:
+        kind, text = skill.trigger.kind, _sample(skill.trigger)
+        if not text:
+            continue
+        seen = f"It says: {text}" if kind is TriggerKind.OBSERVATION_PATTERN else "It is done."
+        action = text if kind is TriggerKind.ACTION_PATTERN else ""
+        tools = (text,) if kind is TriggerKind.TOOL else ()
+        turns.append(Turn(len(turns), "Nothing yet.", action, action, tools=tools))
+        turns += [Turn(len(turns) + more, seen, "", "") for more in range(2)]  # fires, then is in context
+    return record_cases(library, [Episode("made", Task("made", ""), tuple(turns), None)])
+
+
+def _sample(trigger: Trigger) -> str:
+    """A text the trigger fires on, where that is plain from its pattern."""
+    if trigger.kind is TriggerKind.TOOL:
+        return trigger.pattern
+    plain = re.sub(r"^\(\?i\)|\\b", "", trigger.pattern)
+    text = literal_of(plain)[0] if plain else ""
+    return text if text and compile_set([trigger.pattern]).Match(text) else ""
 
 
 def check_cases(library: SkillLibrary, cases: Iterable[TriggerCase]) -> list[str]:

@@ -20,7 +20,17 @@ from reskill_agents.library import SkillLibrary
 from reskill_agents.linter import LONGEST, Finding, Rule, lint_skill, lint_text
 from reskill_agents.pack_formats import IN_PLACE, MANIFESTS
 from reskill_agents.pack_tree import archive_files, folder_files, put_files
-from reskill_agents.packs import CASES_NAME, LOCK_NAME, MAX_FILE_BYTES, Fact, Lineage, Pack, read_lock, read_pack
+from reskill_agents.packs import (
+    CASES_NAME,
+    LOCK_NAME,
+    MAX_FILE_BYTES,
+    Fact,
+    Lineage,
+    Pack,
+    read_lock,
+    read_pack,
+    validate_pack,
+)
 from reskill_agents.selection import words_as_tokens
 from reskill_agents.skill import NAME_PATTERN, Skill
 from reskill_agents.skill_md import FILE_NAME
@@ -121,6 +131,19 @@ def open_pack(source: Path, *, route: Route = Route.GENERAL) -> Imported:
     for name, along in pack.carried.items():
         notes += [f"{name}: {path} is kept as a file, never run" for path in along.files]
     return Imported(pack, kind, (), tuple(notes + routed))
+
+
+def problems_of(source: Path) -> list[str]:
+    """Every problem of the skills in a folder, plugin, project (all its places) or archive; empty when they are sound."""
+    if source.is_file():
+        try:
+            open_pack(source)
+        except SkillError as error:
+            return list(error.problems)
+        return []
+    inside = [source / name for name in CONTAINERS if next((source / name).glob(f"*/{FILE_NAME}"), None)]
+    places = [source] if (source / FILE_NAME).is_file() or not inside else inside
+    return [problem for place in places for problem in validate_pack(place)]
 
 
 def _from_folder(source: Path) -> tuple[str, dict[str, bytes], list[str]]:

@@ -16,8 +16,10 @@ from reskill_agents.errors import ConfigError, StoreError
 from reskill_agents.graphs.evolution_ledger import Ending, Purpose, read_trials, standings
 from reskill_agents.graphs.evolution_policy import Approval, EvolutionPolicy
 from reskill_agents.graphs.evolution_trials import EventKind, TrialDesk, current_trial
+from reskill_agents.graphs.evolver import SkillEvolver, StepReport
 from reskill_agents.library import Operation, Proposal, SkillLibrary
 from reskill_agents.live_records import ActivationKind
+from reskill_agents.store import LiveStore, StoreSettings
 from reskill_agents.trials.arm import Arm
 
 
@@ -364,6 +366,37 @@ def test_the_background_thread_steps_and_stops() -> None:
         asyncio.run(asyncio.sleep(0.01))
     assert app.evolver.stop()
     assert len(app.store.trials()) == 1
+
+
+def test_whoever_asks_is_told_of_every_step_that_did_something(caplog: pytest.LogCaptureFixture) -> None:
+    app, told = LiveApp({"good": 0.3}, ["good"]), list[StepReport]()
+
+    def tell(report: StepReport) -> None:
+        told.append(report)
+        raise RuntimeError("the pager is off")
+
+    app.evolver = SkillEvolver(app.store, app.creator, POLICY, clock=lambda: app.now, on_step=tell)
+    app.step()
+    assert told == []
+    app.serve(12)
+    app.step()
+    assert [event.kind for event in told[0].events] == [EventKind.CREATED, EventKind.OPENED]
+    assert "on_step failed" in caplog.text
+
+
+def test_the_evolver_keeps_the_stores_retention_once_an_hour_even_when_frozen() -> None:
+    app = LiveApp({}, base=InMemoryStore())
+    app.store = LiveStore.over(
+        app.base, app.namespace, settings=StoreSettings(redact=None, retention_days=1.0), clock=lambda: app.now
+    )
+    app.evolver = app.new_evolver()
+    app.serve(3)
+    app.store.freeze()
+    app.step()
+    assert len(app.store.runs()) == 3
+    app.now += 86_400.0 + 1_000.0
+    app.step()
+    assert app.store.runs() == app.store.episodes() == []
 
 
 def test_identical_libraries_are_hardly_ever_promoted() -> None:
