@@ -156,6 +156,9 @@ def _from_folder(source: Path) -> tuple[str, dict[str, bytes], list[str]]:
     )
     inside = source / container
     notes = _plugin_notes({name for name in MANIFESTS.values() if (source / name).is_file()})
+    if container == "skills":
+        beside = sorted(path.parent.name for path in source.glob(f"*/{FILE_NAME}"))
+        notes += [f"{name}: stands outside skills/ and is left out" for name in beside]
     files = {}
     ours = set(read_lock(inside)) if container in IN_PLACE.values() else set()
     for path in sorted(inside.glob(f"*/{FILE_NAME}")):
@@ -224,6 +227,8 @@ def _the_container(found: list[str], source: str) -> str:
         raise SkillError(
             f"holds no skill: no {FILE_NAME} here, in a folder, or in {', '.join(CONTAINERS[1:])}", source=source
         )
+    if len(found) == 2 and found[1].rstrip("/") == f"{found[0]}skills":  # a template beside the skills, say
+        return found[1]
     if len(found) > 1:
         named = ", ".join(repr(name or ".") for name in found)
         raise SkillError(f"holds skills in several places ({named}); name one of them", source=source)

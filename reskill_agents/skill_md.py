@@ -23,6 +23,7 @@ from reskill_agents.trigger_phrase import use_when
 FILE_NAME = "SKILL.md"
 TOP_LEVEL_KEYS = ("name", "description", "license", "compatibility", "metadata", "allowed-tools")
 PREFIX = "reskill."
+MAX_COMPATIBILITY = 500  # characters, by the specification
 _TRIGGER = "reskill.trigger"
 _PATTERN = "reskill.trigger-pattern"
 _REPEAT = "reskill.trigger-repeat"
@@ -133,6 +134,9 @@ class _Reader:
         if unknown:
             self.problems.append(f"unknown top-level keys {', '.join(unknown)}; allowed: {', '.join(TOP_LEVEL_KEYS)}")
         self.metadata = self._metadata()
+        needs = values.get("compatibility")
+        if isinstance(needs, str) and len(needs) > MAX_COMPATIBILITY:
+            self.problems.append(f"compatibility: has {len(needs)} characters; at most {MAX_COMPATIBILITY}")
 
     def _metadata(self) -> dict[str, str]:
         found = self.values.get("metadata", {})
@@ -163,6 +167,8 @@ class _Reader:
         """The skill, or ``None`` with the reasons among ``problems``."""
         name, description = self._text("name"), self._text("description")
         trigger = self._trigger()
+        if _TRIGGER not in self.metadata and description.strip():
+            description = " ".join(description.split())  # others write theirs over several lines
         if trigger is not None and self.metadata.get(_USE_WHEN) is None:
             description = description.removesuffix(" " + use_when(trigger))
         stand_in = "x"  # for what is missing or no string and already reported
