@@ -212,6 +212,20 @@ def test_the_anthropic_payload_is_accepted(conversation: str) -> None:
             assert wanted == given[: len(wanted)]
 
 
+@pytest.mark.parametrize("conversation", CONVERSATIONS)
+def test_anthropics_own_client_builds_the_same_shape(conversation: str) -> None:
+    anthropic = pytest.importorskip("langchain_anthropic")
+    client = anthropic.ChatAnthropic(model="claude-sonnet-4-5", api_key="none")
+    for sent in turns(CONVERSATIONS[conversation]):
+        made = client._get_request_payload(list(sent))
+        system, payload = anthropic_payload(sent)
+        assert made["system"] == system
+        assert [turn["role"] for turn in made["messages"]] == [turn["role"] for turn in payload]
+        assert sum("<skill name=" in str(turn) for turn in made["messages"]) == sum(
+            "<skill name=" in str(turn) for turn in payload
+        )
+
+
 def test_the_checks_would_notice() -> None:
     between = [*tools(2)[:4], HumanMessage("skill"), tools(2)[4]]
     assert openai_problems(between) == ["4: user between calls and results"]
