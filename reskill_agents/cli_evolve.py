@@ -38,6 +38,9 @@ def evolve(
     model: Annotated[str, typer.Option(help="Identity of the app's model; default: as its latest runs say.")] = "",
     every: Annotated[float, typer.Option(help="Seconds between steps; 0: one step and out (cron).")] = 0.0,
     seed: Annotated[int, typer.Option(help="Of the creator.")] = 0,
+    retention_days: Annotated[
+        float | None, typer.Option(help="Delete runs, outcomes and conversations of this age; default: never.")
+    ] = None,
 ) -> None:
     """Do what is due: seal a window, carry out a verdict, open the next trial. Safe to run from several places."""
     import asyncio
@@ -47,7 +50,7 @@ def evolve(
 
     rules = read_policy(policy)
     author = author_from_spec(creator)
-    with open_store(store, namespace) as live:
+    with open_store(store, namespace, retention_days=retention_days) as live:
         evolver = SkillEvolver(live, author, rules, model=model, seed=seed)
         if live.one_evolver_only:
             typer.echo("note: this store's locks bind one process; run one evolver only", err=True)

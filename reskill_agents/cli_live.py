@@ -170,9 +170,9 @@ def serve_outcomes(
             typer.echo("stopped", err=True)
 
 
-def open_store(store: str, namespace: str = "") -> LiveStore:
+def open_store(store: str, namespace: str = "", *, retention_days: float | None = None) -> LiveStore:
     """The live store a command names. It must exist: a mistyped path makes no new one."""
-    return _open(store, namespace)
+    return _open(store, namespace, retention_days=retention_days)
 
 
 def _open(store: str, namespace: str, *, retention_days: float | None = None) -> LiveStore:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reskill_agents.errors import OutcomeConflictError, ReSkillError, StoreError, UnknownRunError
 from reskill_agents.live_records import Fact
@@ -95,7 +95,7 @@ def _last(store: SkillStore, place: str) -> float:
 
 
 def _asked(client: Client, project: str, key: str, since: float) -> Iterator[Feedback]:
-    after = {"min_created_at": datetime.fromtimestamp(since, UTC).isoformat()} if since > 0 else {}
+    after: dict[str, Any] = {"min_created_at": datetime.fromtimestamp(since, UTC).isoformat()} if since > 0 else {}
     session = client.read_project(project_name=project).id
     return client.list_feedback(feedback_key=[key], session=[str(session)], **after)
 

@@ -29,6 +29,7 @@ from reskill_agents.graphs.evolution_report import (
 )
 from reskill_agents.graphs.evolution_view import read_evolution
 from reskill_agents.graphs.live_library import LiveLibrary
+from reskill_agents.library import SkillLibrary
 from reskill_agents.live_records import Run
 from reskill_agents.store import LiveStore, StoreSettings
 
@@ -135,13 +136,14 @@ def test_the_command_line_evolves_a_store(tmp_path: Path) -> None:
     with LiveStore.open(path, ("shop",), settings=StoreSettings(redact=None)) as store:
         store.activate(library("one"), by="team")
         store.activate(library("two"), by="team")
+        store.record_run(Run("years-ago", "t", library("one").digest, 0.0))
 
     def run(*words: str) -> str:
         result = CliRunner().invoke(cli, [*words, "--namespace", "shop"])
         assert result.exit_code == 0, result.output
         return result.output
 
-    assert "opened: aa" in run("evolve", str(path), "--policy", str(policy))
+    assert "opened: aa" in run("evolve", str(path), "--policy", str(policy), "--retention-days", "365")
     assert library("one").digest in run("rollback", str(path), "--by", "anna")
     assert "superseded" in run("evolve", str(path), "--policy", str(policy))
     run("freeze", str(path), "--by", "anna")
@@ -152,6 +154,11 @@ def test_the_command_line_evolves_a_store(tmp_path: Path) -> None:
     with LiveStore.open(path, ("shop",), settings=StoreSettings(redact=None)) as store:
         assert store.active().library == library("two")
         trial = read_trials(store)[-1].trial_id
+        assert store.runs() == []
+    run("pin", str(path), SkillLibrary().digest)
+    with LiveStore.open(path, ("shop",), settings=StoreSettings(redact=None)) as store:
+        assert not store.active().library.skills
+    run("unpin", str(path))
     run("approve", str(path), trial, "--by", "anna")
     run("live-report", str(path), "--out", str(tmp_path / "report"))
     assert "superseded" in (tmp_path / "report" / "report.md").read_text()
