@@ -20,7 +20,7 @@ def main() -> int:
     with (here / "calls.jsonl").open("a") as calls:
         calls.write(json.dumps(sys.argv[1:]) + "\n")
     parser = argparse.ArgumentParser()
-    for name in ("--method", "--run-dir", "--catalogue-seed", "--start"):
+    for name in ("--method", "--run-dir", "--catalogue-seed", "--start", "--pack"):
         parser.add_argument(name)
     for name in ("--seed", "--steps", "--threads", "--clone-updates"):
         parser.add_argument(name, type=int)
@@ -51,6 +51,20 @@ def main() -> int:
     (folder / "metrics.jsonl").write_text("".join(json.dumps(step) + "\n" for step in steps))
     splits = ["valid"] if options.no_test else ["valid", "seen_test", "unseen_test"]
     total = {"episodes": 200, "success": level, "success_se": 0.03, "score": level, "score_se": 0.02}
+    if options.start:
+        played = [
+            {
+                "policy": "frozen",
+                "library": library,
+                "split": split,
+                "step": step,
+                "total": total | {"success": success},
+            }
+            for split in ("train", "seen_test", "unseen_test")
+            for library, step, success in (("none", 0, 0.1), ("source", 0, 0.2), ("adapted", options.steps, 0.6))
+        ]
+        (folder / "evaluation.json").write_text(json.dumps({"results": played}))
+        return 0
     played = [{"policy": "after", "library": "none", "split": split, "total": total} for split in splits]
     (folder / "evaluation.json").write_text(json.dumps({"results": played}))
     return 0

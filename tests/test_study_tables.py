@@ -248,6 +248,12 @@ def test_the_command_writes_what_is_asked_for(repository: Path, folder: Path, tm
         ("tune_steps = 20", "tune_steps = 0", "budget.tune_steps: Input should be greater than 0"),
         ("tune_steps = 20", "tune_step = 20", "budget.tune_step: Extra inputs are not permitted"),
         ("[budget]", "[budget", "Expected"),
+        ('script = "examples/train_webshop.py"', "", "world shop: needs either a script or a command"),
+        (
+            'script = "examples/train_webshop.py"',
+            'command = ["{run:shop/ppo}/pack"]',
+            "world shop: no part runs shop/ppo; arm grpo in world shop: an adaptation has one learning rate",
+        ),
     ],
 )
 def test_a_wrong_plan_says_what_is_wrong(repository: Path, tmp_path: Path, old: str, new: str, problem: str) -> None:
@@ -257,6 +263,39 @@ def test_a_wrong_plan_says_what_is_wrong(repository: Path, tmp_path: Path, old: 
     path.write_text(text.replace(old, new))
     with pytest.raises(ConfigError, match=re.escape(problem)):
         load_plan(path)
+
+
+def test_a_plan_may_grow_but_not_change(compare: Plan) -> None:
+    part = compare.parts[0]
+    grown = compare.model_copy(update={"parts": (part, part.model_copy(update={"name": "more"}))})
+    assert grown.changed_from(compare) == []
+    assert compare.changed_from(grown) == ["part more"]
+    budget = compare.budget.model_copy(update={"final_steps": 51})
+    arms = {**compare.arms, "reskill": compare.arms["grpo"]}
+    assert compare.model_copy(update={"budget": budget, "arms": arms}).changed_from(compare) == [
+        "budget",
+        "arm reskill",
+    ]
+
+
+def test_the_registered_study_is_as_the_issue_of_it_says(repository: Path, compare: Plan) -> None:
+    plan = load_plan(repository / "tests" / "benchmarks" / "study.toml")
+    assert plan.registered
+    seeds = {part.name: len(plan.seeds(part)) for part in plan.parts}
+    assert seeds == {"A": 8, "B": 5, "C": 5, "C-adapt": 5}
+    assert plan.parts[0].arms == ("grpo", "decoupled", "reskill-paper", "reskill")
+    for part in plan.parts:
+        if part.name != "C-adapt":
+            assert part.references[0] == "grpo"
+            tuned = {len(plan.tuning_jobs(part.world, arm)) for arm in part.arms}
+            assert tuned <= {6, 0}  # an equal tuning budget; none where there is no learning rate
+    assert (plan.budget, plan.tuning.rates) == (compare.budget, compare.tuning.rates)
+    fresh = {*plan.final.seeds, 61803}
+    known = {*compare.final.seeds, *compare.tuning.seeds, 90210, 7}
+    assert not fresh & known
+    for world in plan.worlds.values():
+        assert "--catalogue-seed" not in world.tune
+        assert "61803" in " ".join([*world.final, *world.command])
 
 
 def test_result_files_are_read_by_name(folder: Path) -> None:

@@ -15,11 +15,11 @@ Rates = dict[tuple[str, str], float]  # (world, arm) -> learning rate
 def chosen_rates(plan: Plan, results: Results) -> Rates:
     """The rate with the best mean success over the tuning seeds, of equal ones the best mean score.
 
-    Only arms whose tuning is complete are there. An adaptation has the rate of the arm in the world it starts from.
+    Only arms whose tuning is complete are there; an arm with a single rate has that.
     """
     rates: Rates = {}
     for world, arm in plan.entries():
-        rate = _chosen(plan, results, plan.worlds[world].source or world, arm)
+        rate = _chosen(plan, results, world, arm)
         if rate is not None:
             rates[world, arm] = rate
     return rates

@@ -10,9 +10,9 @@ from reskill_agents.report_figures import Figure
 from reskill_agents.run_summary import SPLITS
 from reskill_agents.study.choice import Rates
 from reskill_agents.study.plan import Part, Plan
-from reskill_agents.study.results import Result, Results
+from reskill_agents.study.results import FROZEN, Result, Results
 from reskill_agents.study.statistics import estimate
-from reskill_agents.study.tables import Cost, costs, finals, successes
+from reskill_agents.study.tables import ADAPT_SPLIT, Cost, costs, finals, successes
 
 INKS = ("ink-1", "ink-2", "ink-3", "ink-4", "ink-5", "ink-6", "good", "gone", "bad", "open")
 Runs = dict[str, list[Result]]
@@ -65,6 +65,23 @@ def validation_figure(plan: Plan, runs: Runs) -> Figure | None:
     if not any(len(curve(result)) > 1 for found in runs.values() for result in found):
         return None
     return _curves(runs, curve, f"Success on {SPLITS.get(split, split)}", dots=True)
+
+
+def adaptation_figure(runs: Runs) -> Figure:
+    """Success on the tasks adapted on, over the steps; it begins with the source pack (without skills, if there is none)."""
+
+    def curve(result: Result) -> list[tuple[float, float]]:
+        played = {
+            e.step: e.total.success
+            for e in result.evaluation.results
+            if (e.policy, e.library, e.split) == (FROZEN, "adapted", ADAPT_SPLIT)
+        }
+        start = result.frozen(ADAPT_SPLIT, "source") or result.frozen(ADAPT_SPLIT, "none")
+        if start is not None:
+            played.setdefault(0, start.total.success)
+        return [(float(step), success) for step, success in sorted(played.items())]
+
+    return _curves(runs, curve, "Success on the tasks adapted on", dots=True)
 
 
 def library_figure(runs: Runs) -> Figure | None:

@@ -15,7 +15,7 @@ COST = "Cost: tokens of a training episode, seconds on the machine that ran it, 
 def render_markdown(view: StudyView) -> str:
     """The same tables as Markdown."""
     plan = view.plan
-    lines = [f"# {plan.title}", "", _conditions(plan), ""]
+    lines = [f"# {plan.title}", "", conditions(plan), ""]
     if plan.note:
         lines += [plan.note.strip(), ""]
     lines += [f"{view.done} of {view.expected} final runs are done.", ""]
@@ -34,7 +34,8 @@ def render_markdown(view: StudyView) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _conditions(plan: Plan) -> str:
+def conditions(plan: Plan) -> str:
+    """What was the same for all, in a few sentences."""
     seeds = ", ".join(map(str, plan.final.seeds))
     tuning = ", ".join(map(str, plan.tuning.seeds))
     return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from reskill_agents.errors import ConfigError
 from reskill_agents.skill import digest_json
 from reskill_agents.study.job import Job, Setting, Stage
 
+_RUN = re.compile(r"\{run:([^/}]+)/([^}]+)\}")
 Some = Annotated[tuple[str, ...], Field(min_length=1)]
 Seeds = Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)]
 Rates = Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]
@@ -61,17 +63,29 @@ class WorldPlan(_Strict):
     Args:
         title: for people.
         script: the training script, from the root of the repository.
-        always, tune, final: its arguments, in every run and by stage. ``{source}`` is the run folder of the same arm's and
-            seed's final run in the world ``source``.
-        source: the world that an adaptation starts from; nothing is cloned or tuned then.
+        always, tune, final: its arguments, in every run and by stage.
+        command: instead of a script, the arguments of ``python`` for an adaptation: nothing is cloned, tuned or trained.
+            ``{out}``, ``{seed}`` and ``{steps}`` are those of the run, ``{run:WORLD/ARM}`` the run folder of another arm's
+            final run with the same seed.
     """
 
     title: str
-    script: str
+    script: str = ""
     always: tuple[str, ...] = ()
     tune: tuple[str, ...] = ()
     final: tuple[str, ...] = ()
-    source: str = ""
+    command: tuple[str, ...] = ()
+
+    @property
+    def sources(self) -> tuple[tuple[str, str], ...]:
+        """(world, arm) of the runs that a command reads, in order."""
+        found = [one for part in self.command for one in _RUN.findall(part)]
+        return tuple(dict.fromkeys(found))
+
+    @property
+    def adapts(self) -> bool:
+        """Whether skills are adapted to it under a policy that stays as it is."""
+        return bool(self.command)
 
 
 class Arm(_Strict):
@@ -119,7 +133,7 @@ class Plan(_Strict):
 
     Args:
         title, note: for people.
-        registered: the plan may not change once it has run, final runs need committed code, and each commit opens a
+        registered: once it has run, the plan may grow but not change; final runs need committed code, and each commit opens a
             final run once.
         worlds, arms, parts: the first world's result files do not name it.
     """
@@ -138,19 +152,27 @@ class Plan(_Strict):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         problems = [
-            f"part {part.name}: there is no {kind} {name!r}"
+            f"part {part.name}: there is no world {part.world!r}"
             for part in self.parts
-            for kind, name, known in [
-                ("world", part.world, self.worlds),
-                *(("arm", arm, self.arms) for arm in (*part.arms, *part.references)),
-            ]
-            if name not in known
+            if part.world not in self.worlds
+        ]
+        problems += [
+            f"part {part.name}: there is no arm {arm!r}"
+            for part in self.parts
+            for arm in (*part.arms, *part.references)
+            if arm not in self.arms
         ]
         problems += [f"seed {seed} is used for tuning and for the end" for seed in self._shared_seeds()]
+        for name, world in self.worlds.items():
+            if bool(world.script) == world.adapts:
+                problems.append(f"world {name}: needs either a script or a command")
+            known = set(self.entries())
+            problems += [f"world {name}: no part runs {'/'.join(one)}" for one in world.sources if one not in known]
         problems += [
-            f"world {name}: there is no world {world.source!r}"
-            for name, world in self.worlds.items()
-            if world.source and world.source not in self.worlds
+            f"arm {arm} in world {world}: an adaptation has one learning rate in its rates and no settings"
+            for world, arm in self.entries()
+            if world in self.worlds and arm in self.arms and self.worlds[world].adapts
+            if len(self.rates(world, arm)) != 1 or self.arms[arm].settings
         ]
         if len({part.name for part in self.parts}) < len(self.parts):
             problems.append("two parts have the same name")
@@ -165,6 +187,17 @@ class Plan(_Strict):
     def digest(self) -> str:
         """Of everything in it."""
         return digest_json(self.model_dump(mode="json"))
+
+    def changed_from(self, before: Plan) -> list[str]:
+        """What ``before`` registered and this plan has otherwise; additions change nothing."""
+        changed = [name for name in ("budget", "tuning", "final") if getattr(self, name) != getattr(before, name)]
+        if next(iter(self.worlds)) != next(iter(before.worlds)):
+            changed.append("the first world")
+        parts = {part.name: part for part in self.parts}
+        changed += [f"world {name}" for name, one in before.worlds.items() if self.worlds.get(name) != one]
+        changed += [f"arm {name}" for name, one in before.arms.items() if self.arms.get(name) != one]
+        changed += [f"part {one.name}" for one in before.parts if parts.get(one.name) != one]
+        return changed
 
     def label(self, world: str) -> str:
         """How result files name a world."""
@@ -195,7 +228,7 @@ class Plan(_Strict):
     def tuning_jobs(self, world: str, arm: str) -> list[Job]:
         """Every rate on every tuning seed, seed by seed; none where there is nothing to choose."""
         rates = self.rates(world, arm)
-        if len(rates) == 1 or self.worlds[world].source:
+        if len(rates) == 1:
             return []
         return [self.job(Stage.TUNE, world, arm, seed, rate) for seed in self.tuning.seeds for rate in rates]
 

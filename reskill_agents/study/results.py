@@ -17,6 +17,9 @@ from reskill_agents.study.plan import Plan
 PLAN_FILE = "plan.toml"  # the registered plan, beside the result files
 
 
+AFTER, FROZEN = "after", "frozen"  # policies: trained; as it was, in an adaptation
+
+
 class JobLine(BaseModel):
     """The job of a result file; nothing else may stand there."""
 
@@ -83,8 +86,8 @@ class Result(Line):
             raise ValueError("a row of the course has not the length of the columns")
         if len(self.course) != self.job.steps:
             raise ValueError(f"the course has {len(self.course)} of {self.job.steps} steps")
-        if not any(e.policy == "after" for e in self.evaluation.results):
-            raise ValueError("the trained policy was not evaluated")
+        if not any(e.policy in (AFTER, FROZEN) for e in self.evaluation.results):
+            raise ValueError("the policy was not evaluated at the end")
         return self
 
     def column(self, name: str) -> list[float]:
@@ -100,9 +103,17 @@ class Result(Line):
         return sum(self.column("episodes"))
 
     def after(self, split: str) -> Evaluation | None:
-        """The trained policy on ``split`` with the library the method ended with; with none if that is empty."""
-        played = {e.library: e for e in self.evaluation.results if (e.policy, e.split) == ("after", split)}
-        return played.get("skills") or played.get("none")
+        """The trained policy on ``split`` with the library the method ended with; with none if that is empty.
+
+        For an adaptation the policy as it is, with the adapted library.
+        """
+        played = {e.library: e for e in self.evaluation.results if (e.policy, e.split) == (AFTER, split)}
+        return played.get("skills") or played.get("none") or self.frozen(split, "adapted")
+
+    def frozen(self, split: str, library: str) -> Evaluation | None:
+        """The newest evaluation of an adaptation on ``split``; ``library``: none, source or adapted."""
+        found = [e for e in self.evaluation.results if (e.policy, e.library, e.split) == (FROZEN, library, split)]
+        return max(found, key=lambda e: e.step, default=None)
 
     def success(self, split: str) -> float | None:
         """Success of ``after``, 0..1; ``None`` if it was not played."""

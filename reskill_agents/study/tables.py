@@ -14,6 +14,7 @@ from reskill_agents.study.results import Result, Results
 from reskill_agents.study.statistics import Estimate, estimate
 
 Finals = dict[int, Result]  # by seed
+ADAPT_SPLIT = "train"  # how evaluations name the tasks that are adapted on
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,30 @@ def difference(mine: Finals, theirs: Finals, split: str) -> Estimate | None:
     """Success of one arm less that of another, over the seeds that both have."""
     pairs = [(mine[seed].success(split), theirs[seed].success(split)) for seed in sorted(set(mine) & set(theirs))]
     return estimate([one - other for one, other in pairs if one is not None and other is not None])
+
+
+def adaptation_table(plan: Plan, results: Results, rates: Rates, part: Part) -> Table:
+    """Success of a policy that stays as it is: without skills, with the source pack, with the adapted one, percent."""
+    conditions = ("none", "source", "adapted")
+    splits = (ADAPT_SPLIT, *plan.final.splits)
+    names = {ADAPT_SPLIT: "adapted on"}
+    short = [names.get(split, split.removesuffix("_test")) for split in splits]
+    head = ["method", "seeds", *(f"{name}, {condition}" for name in short for condition in conditions)]
+    head += [f"{name}, adapted - source" for name in short]
+    rows = []
+    for arm in part.arms:
+        runs = list(finals(plan, results, rates, part, arm).values())
+        cells = [arm, str(len(runs))]
+        for split in splits:
+            for condition in conditions:
+                played = [one.total.success for result in runs if (one := result.frozen(split, condition))]
+                cells.append(in_percent(estimate(played)))
+        for split in splits:
+            pairs = [(result.frozen(split, "adapted"), result.frozen(split, "source")) for result in runs]
+            gains = [one.total.success - other.total.success for one, other in pairs if one and other]
+            cells.append(in_percent(estimate(gains)))
+        rows.append(tuple(cells))
+    return Table(tuple(head), tuple(rows))
 
 
 def tuning_table(plan: Plan, results: Results, world: str, arms: Sequence[str]) -> Table:
@@ -136,8 +161,8 @@ def cost_table(plan: Plan, results: Results, rates: Rates, part: Part) -> Table 
             continue
         success = in_percent(estimate(successes(runs, split)))
         rows.append((
-            arm, f"{cost.context:.0f}", _times(cost.context, base and base.context), f"{cost.skill:.0f}",
-            f"{cost.sampled:.1f}", f"{cost.seconds:.2f}", _times(cost.seconds, base and base.seconds), success,
+            arm, f"{cost.context:.0f}", _times(cost.context, base.context if base else None), f"{cost.skill:.0f}",
+            f"{cost.sampled:.1f}", f"{cost.seconds:.2f}", _times(cost.seconds, base.seconds if base else None), success,
         ))  # fmt: skip
     head = (
         "method", "tokens read", "x", "of them skills", "tokens sampled", "seconds a step", "x",
@@ -162,12 +187,11 @@ def costs(runs: Sequence[Result]) -> Cost | None:
     steps = sum(len(result.course) for result in runs)
     if not episodes or not steps:
         return None
-    sums = {
-        name: math.fsum(value for result in runs for value in result.column(name))
+    context, skill, sampled, seconds = (
+        math.fsum(value for result in runs for value in result.column(name))
         for name in ("context_tokens", "skill_tokens", "sampled", "seconds")
-    }
-    tokens = [sums[name] / episodes for name in ("context_tokens", "skill_tokens", "sampled")]
-    return Cost(*tokens, sums["seconds"] / steps)
+    )
+    return Cost(context / episodes, skill / episodes, sampled / episodes, seconds / steps)
 
 
 def successes(found: Sequence[Result], split: str) -> list[float]:

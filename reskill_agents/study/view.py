@@ -16,6 +16,7 @@ from reskill_agents.study.statistics import estimate
 from reskill_agents.study.tables import (
     Table,
     accuracy_table,
+    adaptation_table,
     cost_table,
     in_percent,
     lives_table,
@@ -85,8 +86,11 @@ def read_study(folder: Path, plan: Plan | None = None) -> StudyView:
 
 def _part(plan: Plan, results: Results, rates: Rates, part: Part) -> PartView:
     runs = figures.part_runs(plan, results, rates, part)
+    adapts = plan.worlds[part.world].adapts
     drawings: list[tuple[str, Figure | None]] = []
-    if runs:
+    if runs and adapts:
+        drawings = [("Success on the tasks adapted on", figures.adaptation_figure(runs))]
+    elif runs:
         drawings = [
             ("", figures.accuracy_figure(plan, runs)),
             ("Success in training", figures.training_figure(runs)),
@@ -99,7 +103,7 @@ def _part(plan: Plan, results: Results, rates: Rates, part: Part) -> PartView:
         part=part,
         where=plan.worlds[part.world].title,
         arms=tuple((arm, plan.arms[arm].title, _settings(plan, arm)) for arm in part.arms),
-        accuracy=accuracy_table(plan, results, rates, part),
+        accuracy=(adaptation_table if adapts else accuracy_table)(plan, results, rates, part),
         tuning=tuning_table(plan, results, part.world, part.arms),
         lives=lives_table(plan, results, rates, part),
         cost=cost_table(plan, results, rates, part),

@@ -14,7 +14,7 @@ Every stage is resumable: a finished run is one JSON file in ``results/PLAN`` an
    success on the valid split (mean over the tuning seeds; equal ones: the better mean score) is chosen.
 3. ``final``: every arm at its rate on the final seeds; the test splits are opened, and ``results/looks.jsonl`` says so.
 
-Parts are done one after the other. In a registered plan nothing may change once it has run, a final run needs committed
+Parts are done one after the other. A registered plan may grow but not change once it has run, a final run needs committed
 code, and each version of the code opens it once.
 """
 
@@ -80,10 +80,17 @@ def end_jobs(plan: Plan, part: Part, arms: Sequence[str], results: Path) -> list
 
 
 def with_clones(workshop: Workshop, world: str, jobs: Sequence[Job]) -> list[Task]:
-    """The jobs, the start policies of those that are still to be run before them."""
+    """The jobs, and before them the start policies, or the runs that they read, of those still to be run."""
     tasks = [workshop.job_task(world, job) for job in jobs]
-    if workshop.plan.worlds[world].source:
-        return tasks
+    where = workshop.plan.worlds[world]
+    if where.adapts:
+        read = {
+            one.name: workshop.job_task(key[0], one)
+            for job in jobs
+            for key, one in workshop.sources(world, job).items()
+            if workshop.done(one)
+        }
+        return [*read.values(), *tasks]
     open_jobs = [job for job, task in zip(jobs, tasks, strict=True) if not task.there]
     starts = dict.fromkeys((job.stage, job.seed) for job in open_jobs)
     return [*(workshop.clone_task(world, stage, seed) for stage, seed in starts), *tasks]
@@ -92,7 +99,7 @@ def with_clones(workshop: Workshop, world: str, jobs: Sequence[Job]) -> list[Tas
 def clone_tasks(workshop: Workshop, part: Part) -> list[Task]:
     """The start policy of every seed of a part."""
     plan = workshop.plan
-    if plan.worlds[part.world].source:
+    if plan.worlds[part.world].adapts:
         return []
     starts = [(Stage.TUNE, seed) for seed in plan.tuning.seeds] + [(Stage.FINAL, seed) for seed in plan.seeds(part)]
     return [workshop.clone_task(part.world, stage, seed) for stage, seed in starts]
@@ -122,8 +129,12 @@ def register(plan: Plan, source: Path, results: Path) -> None:
     """
     results.mkdir(parents=True, exist_ok=True)
     kept = results / PLAN_FILE
-    if kept.exists() and plan.registered and load_plan(kept).digest != plan.digest and any(results.glob("*.json")):
-        raise ConfigError(f"{source} is registered as {kept} and has results; a changed plan is a new file")
+    if kept.exists() and plan.registered and any(results.glob("*.json")):
+        changed = plan.changed_from(load_plan(kept))
+        if changed:
+            raise ConfigError(
+                f"{source} is registered as {kept} and has results; it may grow, but {changed[0]} changed"
+            )
     shutil.copyfile(source, kept)
 
 

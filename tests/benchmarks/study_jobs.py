@@ -15,9 +15,10 @@ from study_looks import Code, Looks, refusal
 from study_queue import Ended, Report, Task
 
 from reskill_agents.errors import RunFolderError
+from reskill_agents.study.choice import chosen_rates
 from reskill_agents.study.job import Job, Stage
 from reskill_agents.study.plan import Plan
-from reskill_agents.study.results import read_result
+from reskill_agents.study.results import read_result, read_results
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ class Workshop:
 
     def arguments(self, world: str, job: Job) -> list[str]:
         """The command line of a job."""
+        if self.plan.worlds[world].adapts:
+            return self._command(world, job)
         where, arm = self.plan.worlds[world], self.plan.arms[job.method]
         arguments = [
             *(self.python, str(self.root / where.script)),
@@ -66,15 +69,29 @@ class Workshop:
         ]
         for name, value in arm.settings.items():
             arguments += ["--set", f"{name}={str(value).lower() if isinstance(value, bool) else value}"]
-        if where.source:
-            source = str(self.run_folder(self.source(world, job)))
-            arguments = [argument.replace("{source}", source) for argument in arguments]
         return arguments
 
-    def source(self, world: str, job: Job) -> Job:
-        """The final run that an adaptation starts from."""
-        start = self.plan.worlds[world].source
-        return self.plan.job(Stage.FINAL, start, job.method, job.seed, job.rate)
+    def _command(self, world: str, job: Job) -> list[str]:
+        """The command line of an adaptation."""
+        values = {"{out}": str(self.run_folder(job)), "{seed}": str(job.seed), "{steps}": str(job.steps)}
+        values |= {
+            f"{{run:{'/'.join(key)}}}": str(self.run_folder(one)) for key, one in self.sources(world, job).items()
+        }
+        arguments = [self.python]
+        for argument in self.plan.worlds[world].command:
+            for name, value in values.items():
+                argument = argument.replace(name, value)
+            arguments.append(argument)
+        return arguments
+
+    def sources(self, world: str, job: Job) -> dict[tuple[str, str], Job]:
+        """The final runs that an adaptation reads, as far as their learning rates are chosen."""
+        rates = chosen_rates(self.plan, read_results(self.results, self.plan))
+        return {
+            key: self.plan.job(Stage.FINAL, *key, job.seed, rates[key])
+            for key in self.plan.worlds[world].sources
+            if key in rates
+        }
 
     def clone_arguments(self, world: str, stage: Stage, seed: int) -> list[str]:
         """The command line that builds a start policy, or finds it built."""
@@ -100,15 +117,16 @@ class Workshop:
 
     def job_task(self, world: str, job: Job) -> Task:
         """Run a job and keep its record, unless that is there."""
-        needs = clone_name(world, job.stage, job.seed)
-        if self.plan.worlds[world].source:
-            needs = self.source(world, job).name
         there = self.done(job)
+        needs: tuple[str, ...] = (clone_name(world, job.stage, job.seed),)
+        if self.plan.worlds[world].adapts:
+            known = self.sources(world, job)
+            needs = tuple(known[key].name if key in known else "/".join(key) for key in self.plan.worlds[world].sources)
         return Task(
             job.name,
             f"{job.stage}@{world}",
             lambda limit: self._train(world, job, limit),
-            needs=() if there else (needs,),
+            needs=() if there else needs,
             there=there,
         )
 

@@ -75,8 +75,11 @@ class Queue:
     _running: int = 0
 
     def run(self, tasks: Sequence[Task]) -> bool:
-        """Do them; True when all ended well. What does not fit into the time, or lacks what it needs, is left."""
-        self._pending = list(tasks)
+        """Do those not done here before; True when all ended well.
+
+        What does not fit into the time, or lacks what it needs, is left.
+        """
+        self._pending = [task for task in tasks if task.name not in self.good]
         with ThreadPoolExecutor(self.parallel) as pool:
             for worker in [pool.submit(self._work) for _ in range(self.parallel)]:
                 worker.result()
