@@ -15,6 +15,7 @@ from reskill_agents.cli_evolve import register as register_evolution
 from reskill_agents.cli_live import account, forget, poll_langsmith, serve_outcomes, sweep
 from reskill_agents.cli_packs import diff, export, import_
 from reskill_agents.cli_review import review
+from reskill_agents.cli_study import study
 from reskill_agents.errors import ReSkillError
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ app.command()(account)
 app.command()(poll_langsmith)
 app.command()(serve_outcomes)
 app.command()(review)
+app.command()(study)
 register_evolution(app)
 
 Folder = Annotated[Path, typer.Argument(help="A skill folder, a skill pack, or a folder of skill folders.")]

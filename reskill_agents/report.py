@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import difflib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-
-from jinja2 import PackageLoader, StrictUndefined
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-from markupsafe import Markup
 
 from reskill_agents import report_figures as figures
 from reskill_agents.library import SkillLibrary
-from reskill_agents.progress_text import duration, share
+from reskill_agents.progress_text import duration
 from reskill_agents.report_figures import Figure
+from reskill_agents.report_templates import page_environment, write_page
 from reskill_agents.run_lines import Scalar
 from reskill_agents.run_summary import CONDITIONS, blocks, fates, headline
 from reskill_agents.run_view import LibraryVersion, RunView, Trial, read_run
@@ -67,20 +62,14 @@ def write_report(run: Path, target: Path | None = None) -> Path:
     Raises:
         RunFolderError: ``run`` is no run folder.
     """
-    target = target or run / FILE_NAME
-    text = render_report(read_run(run))
-    temporary = target.with_name(f".{target.name}.tmp")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, target)  # noqa: PTH105 (atomic on every platform)
-    return target
+    return write_page(target or run / FILE_NAME, render_report(read_run(run)))
 
 
 def render_report(view: RunView) -> str:
     """The page. Every text of the run is a value and escaped; only our own drawings are markup."""
     found = blocks(view)
     return (
-        _environment()
+        page_environment()
         .get_template("report.html.jinja")
         .render(
             view=view,
@@ -103,31 +92,6 @@ def render_report(view: RunView) -> str:
             software=view.versions,
         )
     )
-
-
-@lru_cache(maxsize=1)
-def _environment() -> ImmutableSandboxedEnvironment:
-    environment = ImmutableSandboxedEnvironment(
-        loader=PackageLoader("reskill_agents.skill_templates", "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["drawing"] = Markup
-    environment.filters["share"] = share
-    environment.filters["fact"] = show_fact
-    environment.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
-    return environment
-
-
-def show_fact(value: Scalar) -> str:
-    """A setting or figure for people."""
-    if value is None or value == "":
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _facts(view: RunView) -> list[tuple[str, str]]:

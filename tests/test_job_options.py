@@ -53,6 +53,31 @@ def test_every_option_reaches_the_settings() -> None:
     assert not config.evaluation.test
 
 
+def test_any_setting_can_be_said_by_its_dotted_name() -> None:
+    config = run_config(
+        parse(
+            *("--set", "update.kl=0.05", "--set", "pruning.enabled=false", "--set", "rollout.groups=4"),
+            *("--set", "episode_log=tokens", "--set", "update.lr=2e-5", "--learning-rate", "1e-4"),
+        )
+    )
+    assert (config.update.kl, config.update.lr) == (0.05, 2e-5)
+    assert (config.pruning.enabled, config.rollout.groups, config.episode_log) == (False, 4, "tokens")
+
+
+@pytest.mark.parametrize(
+    ("setting", "problem"),
+    [
+        ("update.nothing=1", "update.nothing: there is no such setting"),
+        ("nothing.at.all=1", "nothing: there is no such setting"),
+        ("update.kl=much", "update.kl = 'much': Input should be a valid number"),
+        ("steps.kl=1", "steps = "),
+    ],
+)
+def test_a_wrong_setting_is_named(setting: str, problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        run_config(parse("--set", setting))
+
+
 def test_quick_is_short_but_steps_can_still_be_said() -> None:
     assert run_config(parse("--quick")).steps == QUICK_STEPS
     assert run_config(parse("--quick", "--steps", "3")).steps == 3
@@ -71,6 +96,8 @@ def test_quick_is_short_but_steps_can_still_be_said() -> None:
         (("--creator", "claude"), r"neither offline nor openai:MODEL"),
         (("--creator", "openai:"), r"neither offline nor openai:MODEL"),
         (("--learning-rate", "3"), "between 0 and 1, such as 3e-5"),
+        (("--set", "update.kl"), "is not NAME=VALUE, such as update.kl=0.01"),
+        (("--set", "seed=4"), "seed has an option of its own: --seed"),
     ],
 )
 def test_a_wrong_value_says_what_is_right(

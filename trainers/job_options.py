@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -20,6 +20,9 @@ RULES = (TrialMethodName.PAIRED, TrialMethodName.DISCOUNTED_BETA)
 QUICK_STEPS = 12
 VALID_EVERY = 15  # steps between evaluations on the validation split: five points on the curve, seconds each
 _E = TypeVar("_E", bound=StrEnum)
+_OWN_OPTIONS = {  # settings that other parts of a job read from their option
+    "method": "--method", "seed": "--seed", "threads": "--threads", "model": "--model", "creator.author": "--creator",
+}  # fmt: skip
 _LLM_TOKENS = 512  # a turn of a language model that may think; the stand-in answers with one number
 
 
@@ -45,6 +48,7 @@ class JobOptions:
     test: bool = True
     clone_updates: int | None = None
     clone_only: bool = False
+    settings: Sequence[tuple[str, str]] = ()
 
     @property
     def standin(self) -> bool:
@@ -92,6 +96,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="updates of cloning the stand-in, however long they take, so that every machine gets the same one "
         "(default: as many as fit into 290 s, about 1700)")  # fmt: skip
     add("--clone-only", action="store_true", help="build and cache the stand-in, then stop")
+    add("--set", dest="settings", type=_setting, action="append", default=[], metavar="NAME=VALUE",
+        help="any setting of config.json by its dotted name, such as update.kl=0.01; repeatable, wins over other "
+        "options (default: none)")  # fmt: skip
 
 
 def read_options(arguments: argparse.Namespace) -> JobOptions:
@@ -130,7 +137,20 @@ def run_config(options: JobOptions) -> RunConfig:
         settings["evaluation"] |= {"tasks": 48, "valid_tasks": 32, "every": 0}
     if options.steps is not None:
         settings["steps"] = options.steps
+    for name, value in options.settings:
+        _put(settings, name, value)
     return RunConfig.build(**settings)
+
+
+def _put(settings: dict[str, Any], name: str, value: str) -> None:
+    """Set ``update.kl`` and the like; what is no setting is left for the config to name."""
+    *sections, field = name.split(".")
+    for section in sections:
+        inner = settings.get(section)
+        within = dict(inner) if isinstance(inner, dict) else {}
+        settings[section] = within
+        settings = within
+    settings[field] = value
 
 
 def _names(options: Iterable[StrEnum]) -> str:
@@ -168,6 +188,15 @@ def _rate(text: str) -> float:
     if not 0 < rate < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a learning rate between 0 and 1, such as 3e-5")
     return rate
+
+
+def _setting(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (equals and name):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE, such as update.kl=0.01")
+    if name in _OWN_OPTIONS:
+        raise argparse.ArgumentTypeError(f"{name} has an option of its own: {_OWN_OPTIONS[name]}")
+    return name, value
 
 
 def _creator(text: str) -> str:

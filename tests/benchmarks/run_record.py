@@ -1,10 +1,14 @@
-"""What a benchmark keeps of a run folder: evaluations, the course of training, what became of every proposed skill."""
+"""What a benchmark keeps of a run folder: evaluations, the course of training, what became of every proposed skill.
+
+python tests/benchmarks/run_record.py runs/webshop-reskill-s0 tests/benchmarks/results/main-job.json
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 from reskill_agents.run_lines import Step
@@ -50,3 +54,17 @@ def commit() -> str:
     """The commit that is checked out; empty outside a repository."""
     found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
     return found.stdout.strip()
+
+
+def main() -> int:
+    """Command line: a finished run folder, and the file to write."""
+    if len(sys.argv) != 3:
+        print(__doc__, file=sys.stderr)
+        return 2
+    text = json.dumps(record(Path(sys.argv[1])), sort_keys=True) + "\n"
+    Path(sys.argv[2]).write_text(text, "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

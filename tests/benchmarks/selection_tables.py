@@ -22,9 +22,9 @@ def report(folder: Path) -> str:
         folder / name for name in ("selection.jsonl", "selection-full.jsonl", "selection-pruning.json")
     )
     if named.exists():
-        parts += ["## Named cells", "`python tests/benchmarks/selection.py`", _named_table(_lines(named))]
+        parts += ["## Named cells", "`python tests/benchmarks/selection.py`", _named_table(read_lines(named))]
     if full.exists():
-        lines = _lines(full)
+        lines = read_lines(full)
         parts += ["## Full grid", f"{GRID_COMMANDS} ({len(lines)} lines)", *_grid_tables(lines)]
     if pruning.exists():
         parts += [
@@ -55,7 +55,7 @@ GRID_COMMANDS = """\
 `--full --only "effect +0 | paired" --seed 31 --trials 4000`; results of several seeds are pooled"""
 
 
-def _lines(path: Path) -> list[Line]:
+def read_lines(path: Path) -> list[Line]:
     """The results, one line a cell and method: of several seeds the mean, weighted by trials."""
     alike: dict[tuple[str, str], dict[int, Line]] = defaultdict(dict)
     for text in path.read_text().splitlines():
@@ -111,7 +111,8 @@ def _grid_tables(lines: list[Line]) -> list[str]:
     ]
 
 
-def _parts(line: Line) -> dict[str, str]:
+def parts_of(line: Line) -> dict[str, str]:
+    """The factors of a cell of the grid, from its name."""
     spread, drift, shape, size, kind, effect = line["cell"].split(", ")
     return {
         "spread": spread.split()[1], "drift": drift.split()[1], "shape": shape,
@@ -127,7 +128,7 @@ def _error_table(lines: Iterable[Line]) -> str:
     """
     groups: dict[tuple[str, str], list[Line]] = defaultdict(list)
     for line in lines:
-        parts = _parts(line)
+        parts = parts_of(line)
         if parts["effect"] == "+0":
             groups["null", line["method"]].append(line)
         elif parts["effect"] == "-0.5":
@@ -152,7 +153,7 @@ def _power_table(lines: Iterable[Line]) -> str:
     """Constant effects: acceptance and rollouts by effect and method, averaged over the other factors."""
     groups: dict[tuple[float, str, str], list[Line]] = defaultdict(list)
     for line in lines:
-        parts = _parts(line)
+        parts = parts_of(line)
         if parts["shape"] == "constant":
             groups[float(parts["effect"]), f"groups of {parts['size']}, {parts['kind']}", line["method"]].append(line)
     rows = [
@@ -173,7 +174,7 @@ def _sign_table(lines: Iterable[Line]) -> str:
     """Fading and reversing effects: sign errors by method."""
     groups: dict[tuple[str, float, str], list[Line]] = defaultdict(list)
     for line in lines:
-        parts = _parts(line)
+        parts = parts_of(line)
         if parts["shape"] != "constant":
             groups[parts["shape"], float(parts["effect"]), line["method"]].append(line)
     rows = [
