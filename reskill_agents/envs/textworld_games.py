@@ -75,12 +75,25 @@ class Game:
     unseen_food: bool
 
 
+class Named(Protocol):
+    """A thing of the game."""
+
+    name: str
+
+
+class GameFact(Protocol):
+    """A fact of the game, such as ``at(P, kitchen)``."""
+
+    name: str
+    arguments: Sequence[Named]
+
+
 class GameState(Protocol):
     """What is used of the package's game state."""
 
     feedback: str
     admissible_commands: list[str]
-    facts: Sequence[object]
+    facts: Sequence[GameFact]
     score: int
     max_score: int
     won: bool
@@ -213,9 +226,9 @@ def _one_pass() -> Iterator[None]:
     (which are in the game's metadata as well). Games are the same without, but for those notes (a test compares them).
     """
     maker, rules = package("textworld.generator.maker").GameMaker, package("textworld.generator.data").KnowledgeBase
-    noted, load = maker.set_walkthrough, rules.load
+    noted, load = vars(maker)["set_walkthrough"], vars(rules)["load"]
     maker.set_walkthrough = lambda self, commands: None
-    rules.load = functools.cache(load)
+    rules.load = functools.cache(rules.load)
     try:
         yield
     finally:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from reskill_agents.environment import Choice, Observation, StepResult, Task
 from reskill_agents.envs.textworld_games import Game, GameState, PlayedGame, start
+from reskill_agents.envs.textworld_states import share
 from reskill_agents.errors import EnvironmentFault
 
 OBJECTIVE = (
@@ -80,10 +81,3 @@ class TextKitchen:
         if game is not None:
             with contextlib.suppress(Exception):  # a broken game must not keep the next one from starting
                 game.close()
-
-
-def share(state: GameState) -> float:
-    """The points earned of those possible, 0..1; 1 only for a game that is won."""
-    if state.won:
-        return 1.0
-    return min(max(state.score or 0, 0) / state.max_score, 1 - 1 / (1 + state.max_score))
