@@ -60,7 +60,7 @@ class KnownStates:
             scored = (*scored, command)
         facts = frozenset((str(f.name), tuple(str(one.name) for one in f.arguments)) for f in state.facts)
         over = state.won or state.lost
-        key = (game.path.name, facts and hash(facts), scored, points, state.won, state.lost)
+        key = (game.path.name, hash(facts), scored, points, state.won, state.lost)
         node = self._nodes.get(key)
         if node is None:
             if len(self._nodes) >= self.max_nodes:
