@@ -19,6 +19,9 @@ from reskill_agents.errors import ConfigError, EnvironmentFault
 
 __all__ = ["JvmPool", "Process", "Simulator", "start_process"]
 
+# With Java's own hash codes, by address, rooms list their things in another order each time an episode is played.
+JAVA_OPTIONS = ("-XX:+UseSerialGC", "-XX:+UnlockExperimentalVMOptions", "-XX:hashCode=2")
+
 
 class Simulator(Protocol):
     """The simulator's interface, by its Java names. Scores are -1..1."""
@@ -80,7 +83,7 @@ class _JavaProcess:
             port, self._process = py4j.launch_gateway(
                 classpath=constants.JAR_PATH,
                 cwd=constants.BASEPATH,
-                javaopts=[f"-Xmx{heap_mb}m", "-XX:+UseSerialGC"],
+                javaopts=[f"-Xmx{heap_mb}m", *JAVA_OPTIONS],
                 die_on_exit=True,
                 return_proc=True,
             )
