@@ -22,7 +22,7 @@ class Carelessness:
         read: in the kitchen, read the cookbook before anything else.
         look: before cooking, look at an appliance.
         right_appliance: take the appliance known to be needed, else any.
-        cook_again: cook what has been cooked; drawn once a cooking.
+        cook_again: cook what has been cooked; drawn once an episode.
         look_into_fridge: open the fridge before taking a food from elsewhere.
         wander: go away without a reason.
     """
@@ -47,7 +47,6 @@ class CarelessCook:
         self._habits = habits or Carelessness()
         self._reads: bool | None = None
         self._looks: bool | None = None
-        self._cooked = 0
         self._again: bool | None = None
 
     def act(self, observation: Observation) -> Choice:
@@ -60,9 +59,7 @@ class CarelessCook:
             return self._rng.choice(rooms)
         if not observation.text.startswith(f"in {GOAL}"):
             return self._find_kitchen(rooms, offered.get("open", [])) or observation.choices[0]
-        chosen = self._in_kitchen(observation, offered)
-        self._cooked += chosen.kind == "appliance"
-        return chosen
+        return self._in_kitchen(observation, offered)
 
     def _find_kitchen(self, rooms: Sequence[Choice], doors: Sequence[Choice]) -> Choice | None:
         for wanted in (GOAL, f"{TOWARD} {GOAL}", UNSEEN):
@@ -124,9 +121,8 @@ class CarelessCook:
         if any(word in hands.split() for word in ("fried", "roasted", "grilled")):
             if self._again is None:
                 self._again = self._chance(self._habits.cook_again)
-            if not (self._again and self._cooked == 1 and appliances):
-                return None
-            return self._rng.choice(appliances)
+            again, self._again = self._again, False
+            return self._rng.choice(appliances) if again and appliances else None
         looks = offered.get("look", [])
         if self._looks is None:
             self._looks = self._chance(self._habits.look)
