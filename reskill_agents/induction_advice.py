@@ -18,7 +18,7 @@ from reskill_agents.assertions.checks import (
     RepeatAtMost,
     ToolErrorFollowedBy,
 )
-from reskill_agents.directives import Directive, body_for, sentence, when_phrase
+from reskill_agents.directives import Directive, Form, body_for, sentence, when_phrase
 from reskill_agents.induction_candidates import contradict
 from reskill_agents.induction_templates import Template
 from reskill_agents.skill import MAX_NAME
@@ -157,6 +157,15 @@ def _text_parts(advice: TextAdvice) -> list[str]:
 def advice_check(advice: Advice, opening: tuple[str, ...] = ()) -> Check:
     """The check that says whether an episode kept the advice; ``opening`` as in :class:`FollowsDirective`."""
     return FollowsDirective(advice, opening) if isinstance(advice, Directive) else advice.check
+
+
+def advice_forbids(advice: Advice) -> bool:
+    """Whether the advice only says what not to do."""
+    if isinstance(advice, Directive):
+        return advice.form in (Form.AVOID, Form.ONCE)
+    if isinstance(advice.check, ToolErrorFollowedBy):
+        return advice.check.never
+    return not isinstance(advice.check, ActionExists | ActionBefore | InvalidRatioAtMost)
 
 
 def advices_contradict(a: Advice, b: Advice) -> bool:
