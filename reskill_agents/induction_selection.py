@@ -223,7 +223,9 @@ def _chosen(
     """(column, effect, error) of the survivors that still matter beside the stronger ones."""
     if preference is Preference.SHARP:
         return _forward(doses, comparison, scrutiny, config.proxy_share, preference)
-    return _jointly(doses, [advice_forbids(advice) for advice in candidates], comparison, scrutiny, config.rate, preference)
+    return _jointly(
+        doses, [advice_forbids(advice) for advice in candidates], comparison, scrutiny, config.rate, preference
+    )
 
 
 def _jointly(
