@@ -30,8 +30,15 @@ def create(
         bool, typer.Option("--approve", help="Wait for `reskill review` before anything changes.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    max_calls: Annotated[int, typer.Option(min=0, help="Calls a model author may make.")] = 300,
+    max_tokens: Annotated[int, typer.Option(min=0, help="Tokens it may use, both ways.")] = 2_000_000,
+    max_cost: Annotated[float | None, typer.Option(min=0, help="Money it may cost; needs --prices.")] = None,
+    prices: Annotated[
+        tuple[float, float], typer.Option(help="Price of a million tokens: of the prompts, of the answers.")
+    ] = (0.0, 0.0),
 ) -> None:
     """Write skills from failure logs. They are untested: put them on trial before you trust them."""
+    from reskill_agents.creator_model import Budget
     from reskill_agents.errors import ConfigError
     from reskill_agents.graphs.creator_author import author_from_spec
     from reskill_agents.graphs.creator_logs import create_from_logs
@@ -39,10 +46,13 @@ def create(
 
     if offline and creator != "offline":
         raise ConfigError(f"--offline and --creator {creator} contradict each other")
+    if max_cost is not None and not any(prices):
+        raise ConfigError("--max-cost needs --prices: what a million tokens of the prompts and of the answers cost")
+    budget = Budget(max_calls, max_tokens, max_cost, *prices)
     author = (
         None
         if creator == "offline"
-        else author_from_spec(creator, cache=out / "answers", transcript=out / "transcript.jsonl")
+        else author_from_spec(creator, budget=budget, cache=out / "answers", transcript=out / "transcript.jsonl")
     )
     pack = read_pack(library) if library else None
     out.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ from reskill_agents.assertions.checks import (
     RepeatAtMost,
     ToolErrorFollowedBy,
 )
-from reskill_agents.directives import Directive, body_for, sentence, when_phrase
+from reskill_agents.directives import Directive, Form, body_for, sentence, when_phrase
 from reskill_agents.induction_candidates import contradict
 from reskill_agents.induction_templates import Template
 from reskill_agents.skill import MAX_NAME
@@ -26,7 +26,10 @@ from reskill_agents.skill import MAX_NAME
 
 @dataclass(frozen=True, slots=True)
 class TextAdvice:
-    """Advice that keeping ``check`` gives; ``templates`` name what its patterns find, in the order of the patterns."""
+    """Advice that keeping ``check`` gives.
+
+    ``templates`` name what its patterns find, in the order of the patterns, then what else is said.
+    """
 
     check: Check
     templates: tuple[Template, ...] = ()
@@ -52,12 +55,11 @@ def _text_sentence(advice: TextAdvice) -> str:
             return "After an error, never send the same action again unchanged."
         case NoConsecutiveRepeat():
             return "Never take the same action twice in a row."
-        case RepeatAtMost(times) if not names:
-            return (
-                "Never take an action again that you have taken; take one that you have not tried."
-                if times == 1
-                else _at_most("the same action", times)
-            )
+        case RepeatAtMost(1, "."):
+            finish = f", or finish with `{names[0]}`" if names else ""
+            return f"Never take an action again that you have taken; take one that you have not tried{finish}."
+        case RepeatAtMost(times, "."):
+            return _at_most("the same action", times)
         case RepeatAtMost():
             return f"Never repeat a `{names[0]}` that you have taken unchanged."
         case ActionExists():
@@ -97,7 +99,7 @@ def advice_when(advice: Advice) -> str:
             return _arrived(advice.templates[0])
         case NoRetryAfterError():
             return _arrived(advice.templates[0])
-        case RepeatAtMost() | ActionCount() if advice.templates:
+        case RepeatAtMost() | ActionCount() if advice.check.pattern != ".":
             return f"`{advice.templates[0].shown}` was used"
         case NoConsecutiveRepeat() | RepeatAtMost():
             return "you are about to do something again"
@@ -140,8 +142,8 @@ def _text_parts(advice: TextAdvice) -> list[str]:
             return ["no", "unchanged", "retry", "after", "error"]
         case NoConsecutiveRepeat():
             return ["no", "repeat", "in", "a", "row"]
-        case RepeatAtMost(times):
-            return ["repeat", *(names or ["action"]), "at", "most", str(times)]
+        case RepeatAtMost(times, pattern):
+            return ["repeat", "action" if pattern == "." else names[0], "at", "most", str(times)]
         case ActionBefore():
             return [names[0], "before", names[1]]
         case ActionCount(most=most):
@@ -157,6 +159,15 @@ def _text_parts(advice: TextAdvice) -> list[str]:
 def advice_check(advice: Advice, opening: tuple[str, ...] = ()) -> Check:
     """The check that says whether an episode kept the advice; ``opening`` as in :class:`FollowsDirective`."""
     return FollowsDirective(advice, opening) if isinstance(advice, Directive) else advice.check
+
+
+def advice_forbids(advice: Advice) -> bool:
+    """Whether the advice only says what not to do."""
+    if isinstance(advice, Directive):
+        return advice.form in (Form.AVOID, Form.ONCE)
+    if isinstance(advice.check, ToolErrorFollowedBy):
+        return advice.check.never
+    return not isinstance(advice.check, ActionExists | ActionBefore | InvalidRatioAtMost)
 
 
 def advices_contradict(a: Advice, b: Advice) -> bool:

@@ -70,6 +70,11 @@ def estimate(
     total, inside = (overall_x**2).sum(0), (within_x**2).sum(0)
     within = inside >= within_share * total
     x, y = np.where(within, within_x, overall_x), np.where(within, within_y, overall_y)
+    return slopes(x, y, applies, tasks)
+
+
+def slopes(x: Floats, y: Floats, applies: Bools, tasks: Ints) -> Effects:
+    """Effects of doses ``x`` (E, D) on outcomes ``y`` (E, D), both centred already, 0 where a check does not apply."""
     spread = (x**2).sum(0)
     usable = spread > 1e-9
     slope = np.divide((x * y).sum(0), spread, out=np.full(len(spread), np.nan), where=usable)

@@ -41,6 +41,7 @@ from reskill_agents.trigger import Trigger, TriggerKind
 ALWAYS = 0.8  # share of turns from which on a sign in the observation is no occasion any more
 INSTEAD = 0.3  # share of the turns that do without something from which on what they do is worth saying
 GOOD_Z = 1.5  # effect over error from which on it is said
+FINISHES = 0.8  # share of the successes that must end with the same action for it to be called the way to finish
 LANDMARKS = 10  # episodes are compared after 1, 2, ... turns, at most so many
 
 
@@ -254,6 +255,24 @@ def _with_good_alternatives(found: Sequence[Candidate], comparison: Comparison) 
     ]
 
 
+def _with_a_way_out(
+    found: Sequence[Candidate], episodes: Sequence[Episode], actions: Sequence[Template], min_tasks: int
+) -> list[Candidate]:
+    """``found``, where "never again" also names the one action with which successes end: those who go in circles do not."""
+    endings: dict[str, set[str]] = {}
+    for episode in episodes:
+        if episode.success and episode.actions:
+            endings.setdefault(episode.actions[-1], set()).add(episode.task.task_id)
+    won = set().union(*endings.values()) if endings else set[str]()
+    for template in actions:
+        if template.pattern.endswith("$"):  # a whole action, said as it is
+            compiled = re2.compile(template.pattern)
+            tasks = set[str]().union(*(where for action, where in endings.items() if compiled.search(action)))
+            if len(tasks) >= max(min_tasks, FINISHES * len(won)):
+                return [replace(c, templates=(template,)) if c.check == RepeatAtMost(1) else c for c in found]
+    return list(found)
+
+
 def _most_common(table: LandmarkTable) -> str:
     """The pattern that most actions match."""
     counts = table.acted.sum(axis=(0, 1)).tolist()
@@ -323,6 +342,7 @@ def induce_texts(episodes: Sequence[Episode], *, rng: random.Random, config: Ind
     common = _most_common(table)
     found = [candidate for candidate in enumerate_checks(table) if _actionable(candidate, common)]
     found = _with_good_alternatives(found, comparison)
+    found = _with_a_way_out(found, episodes, table.vocabulary.actions, config.min_tasks)
     candidates = {TextAdvice(candidate.check, candidate.templates): candidate.dose for candidate in found}
     doses = np.stack(list(candidates.values()), axis=1) if candidates else np.zeros((len(table.episode), 0))
     confirmed, doubtful = select(

@@ -11,7 +11,7 @@ import numpy as np
 
 from reskill_agents.assertions.assertion import AssertionStatistics
 from reskill_agents.episodes import Episode, graded_outcome
-from reskill_agents.induction_advice import Advice, advice_sentence
+from reskill_agents.induction_advice import Advice, advice_forbids, advice_sentence
 from reskill_agents.induction_effects import (
     WITHIN_SHARE,
     Effects,
@@ -23,6 +23,7 @@ from reskill_agents.induction_effects import (
     residualise,
     scrutinise,
 )
+from reskill_agents.induction_joint import JointEffects, Race
 from reskill_agents.induction_result import Induced, InductionConfig
 from reskill_agents.vocabulary import MIN_TASKS
 
@@ -192,7 +193,7 @@ def select(
         comparison.induced(
             candidates[c], doses[:, c], effect, error, int(support[c]), float(scrutiny.held_out[c]), True
         )
-        for c, effect, error in _forward(doses, comparison, scrutiny, config.proxy_share, preference)
+        for c, effect, error in _chosen(candidates, doses, comparison, scrutiny, config, preference)
     ]
     doubtful = [
         comparison.induced(
@@ -209,6 +210,46 @@ def select(
     confirmed.sort(key=lambda found: (-found.promise, advice_sentence(found.advice)))
     doubtful.sort(key=lambda found: (-found.z, advice_sentence(found.advice)))
     return tuple(confirmed), tuple(doubtful)
+
+
+def _chosen(
+    candidates: Sequence[Advice],
+    doses: Floats,
+    comparison: Comparison,
+    scrutiny: Scrutiny,
+    config: InductionConfig,
+    preference: Preference,
+) -> list[tuple[int, float, float]]:
+    """(column, effect, error) of the survivors that still matter beside the stronger ones."""
+    if preference is Preference.SHARP:
+        return _forward(doses, comparison, scrutiny, config.proxy_share, preference)
+    return _jointly(
+        doses, [advice_forbids(advice) for advice in candidates], comparison, scrutiny, config.rate, preference
+    )
+
+
+def _jointly(
+    doses: Floats,
+    forbids: Sequence[bool],
+    comparison: Comparison,
+    scrutiny: Scrutiny,
+    rate: float,
+    preference: Preference,
+) -> list[tuple[int, float, float]]:
+    """By partial effects: what more rows of one log make significant is often an echo of what is known already."""
+    joint = JointEffects.of(doses, comparison.outcomes, comparison.strata, comparison.tasks)
+    columns = [int(column) for column in np.flatnonzero(scrutiny.survived)]
+    race = Race(joint, columns, scrutiny.whole.slope, rate)
+    while True:
+        standing = race.standing()
+        if not standing.ready:
+            return [(entry.column, entry.effect, entry.error) for entry in race.entered]
+        left, merit = standing.columns, standing.effects.z
+        surest = max(standing.ready, key=lambda position: merit[position])
+        rivals = [p for p in standing.ready if p == surest or _alike(doses[:, left[p]], doses[:, left[surest]])]
+        leading = max(merit[position] for position in rivals)
+        best = min(position for position in rivals if merit[position] >= preference.near_tie * leading)
+        race.enter(standing, race.sharper(standing, best, forbids))
 
 
 def _forward(

@@ -21,7 +21,8 @@ ERROR_PATTERN = (
     r"does not exist|unknown (column|table|command|option|name)|syntax)\b"
 )
 EMPTY_PATTERN = r"^\s*(\[\s*\]|\{\s*\}|\(\s*\)|none|null|nothing happens\.?)?\s*$"
-_HEAD = re.compile(r"\s*([A-Za-z_][\w.-]*)\s*([\[(]?)")
+_HEAD = re.compile(r"\s*([A-Za-z_][\w.-]*)(?=$|[\s\[(;,:*])\s*([\[(]?)")  # a name cut short by another sign is none
+_CLOSING = {"[": "]", "(": ")"}
 _WORD = re.compile(r"[A-Za-z_][A-Za-z_'*]*|\*")
 _MOST = 24  # heads and whole actions, and observations, that are kept, the most widespread first
 _MOST_WORDS = 12
@@ -101,7 +102,7 @@ def _templates_of(action: str) -> Iterable[tuple[Template, str]]:
     if head is None:
         return
     verb, bracket = head.group(1), head.group(2)
-    if not _speakable(verb, called=bool(bracket)):
+    if not _speakable(verb, called=bool(bracket)) or (bracket and not flat.rstrip("; ").endswith(_CLOSING[bracket])):
         return
     yield (
         Template(f"(?i)^\\s*{re2.escape(verb.lower())}" + (f"\\s*\\{bracket}" if bracket else r"\b"), ""),

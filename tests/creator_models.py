@@ -83,11 +83,15 @@ class Endpoint:
     reply: Callable[[dict[str, object]], tuple[int, dict[str, str], str]] | None = None
 
 
+def node_of(body: dict[str, object]) -> str:
+    """The node that asks, by the schema in the body of its request."""
+    text = json.dumps(body)
+    return next(node for schema, node in _NODE_OF_SCHEMA.items() if schema in text or f'"{node}"' in text)
+
+
 def recorded_reply(body: dict[str, object]) -> tuple[int, dict[str, str], str]:
     """A chat completion with the recorded answer of the node the schema belongs to."""
-    text = json.dumps(body)
-    node = next(node for schema, node in _NODE_OF_SCHEMA.items() if schema in text or f'"{node}"' in text)
-    return 200, {}, completion(json.dumps(RECORD[node]))
+    return 200, {}, completion(json.dumps(RECORD[node_of(body)]))
 
 
 def completion(content: str) -> str:
@@ -115,7 +119,7 @@ def openai_server() -> Iterator[Endpoint]:
             endpoint.bodies.append(body)
             assert endpoint.reply is not None
             status, headers, text = endpoint.reply(body)
-            payload = text.encode()
+            payload = text.encode("utf-8", "replace")
             self.send_response(status)
             self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(payload)))

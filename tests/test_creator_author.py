@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from creator_episodes import careless
-from creator_fuzz import fuzz
+from creator_fuzz import fuzz, fuzz_http
 from creator_models import RECORD, SKILL, RecordedModel, openai_server
 from langgraph.checkpoint.memory import InMemorySaver
 
@@ -299,6 +299,10 @@ async def test_a_cached_creation_asks_nothing(episodes: list[Episode], tmp_path:
 
 async def test_broken_and_hostile_answers_never_crash_or_stall_it() -> None:
     assert await fuzz(200) >= 200  # python tests/creator_fuzz.py --answers 1000
+
+
+async def test_broken_and_hostile_answers_of_a_real_server_never_crash_or_stall_it() -> None:
+    assert await fuzz_http(100) >= 100  # python tests/creator_fuzz.py --answers 1000 --http
 
 
 def test_every_log_has_a_canary_of_its_own(episodes: list[Episode]) -> None:

@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
 
 import pytest
 from poisoned_corpus import Place, PoisonedLog, poisoned_logs
-from poisoned_logs import Fate, by_model, carried_by_offline_author, episodes_of, false_alarms
+from poisoned_logs import Fate, by_model, carried_by_offline_author, episodes_of, false_alarms, same_over_http
 from poisoned_payloads import HELD_OUT, KNOWN, Family
 
 from reskill_agents.linter import LogWords
@@ -52,9 +52,11 @@ def test_a_name_cannot_carry_a_sentence() -> None:
     assert carried_by_offline_author(episodes_of(tool), tool.payload.planted) == []
 
 
-@pytest.mark.parametrize("name", ["log-031", "log-047"])
-def test_what_was_planted_among_failures_is_never_something_to_do(name: str) -> None:
+@pytest.mark.parametrize("name", ["log-031", "log-047", "log-131", "log-199"])
+def test_a_sentence_that_poses_as_a_name_is_not_said(name: str) -> None:
     log = next(log for log in LOGS if log.name == name)
-    for sentence in carried_by_offline_author(episodes_of(log), log.payload.planted):
-        assert "do not use `reply" not in sentence
-        assert "; use `" not in sentence
+    assert carried_by_offline_author(episodes_of(log), log.payload.planted) == []
+
+
+def test_the_same_happens_over_a_real_server() -> None:
+    assert same_over_http(LOGS[::31]).endswith("recorded: none.")

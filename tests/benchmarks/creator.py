@@ -11,7 +11,8 @@ Parts:
 - ``early``: AUC for success on ``../shared/data/failure_logs/intercode_sql.jsonl`` from the first three turns only, on
   held-out tasks, over fixed splits with bootstrap intervals over tasks, against three baselines: turn count, model
   identity, and a short miner of templates, repeats and errors.
-- ``within``: the same against the turn count inside models that have both outcomes, paired.
+- ``within``: the same against the turn count inside models that have both outcomes, paired; for WebShop also all of
+  these models together, over pairs of episodes of one model.
 - ``planted``: logs with eight known causes and decoys that go with length and model (``tests/planted_logs.py``).
 - ``shuffled``: outcomes shuffled within model; nothing may survive.
 
@@ -215,13 +216,19 @@ def predictions(episodes: Sequence[Episode], names: Sequence[str]) -> dict[str, 
     return {name: np.array(scores) for name, scores in found.items()}
 
 
-def mean_auc(scores: Floats, success: Floats, rows: npt.NDArray[np.int64]) -> float:
-    """Mean over splits of the AUC on the held-out rows among ``rows``."""
+def mean_auc(
+    scores: Floats, success: Floats, rows: npt.NDArray[np.int64], models: npt.NDArray[np.int64] | None = None
+) -> float:
+    """Mean over splits of the AUC on the held-out rows among ``rows``; over pairs of the same model if given."""
     values = []
     for split in scores:
         held = rows[~np.isnan(split[rows])]
-        values.append(auc(split[held], success[held]))
-    return float(np.nanmean(values))
+        groups = [held] if models is None else [held[models[held] == model] for model in np.unique(models[held])]
+        pairs = [float(success[some].sum() * (1 - success[some]).sum()) for some in groups]
+        if sum(pairs):
+            won = [n * auc(split[some], success[some]) for n, some in zip(pairs, groups, strict=True) if n]
+            values.append(sum(won) / sum(pairs))
+    return float(np.mean(values)) if values else float("nan")
 
 
 def early() -> list[str]:
@@ -245,23 +252,40 @@ def within() -> list[str]:
                 continue
             lines += ["", f"{name}, {model}, {len(episodes)} episodes:", ""]
             lines += auc_table(episodes, ["checks", "turn count", "final length (knows the end)"])
-    return lines
+    return lines + pooled()
+
+
+def pooled() -> list[str]:
+    """All WebShop models with both outcomes together; only pairs of episodes of one model are compared."""
+    everything = read_logs([LOGS / "webshop.jsonl"]).episodes
+    counts = Counter((episode.model, episode.success) for episode in everything)
+    models = {model for model, _ in counts if counts[model, True] and counts[model, False]}
+    episodes = [episode for episode in everything if episode.model in models]
+    title = f"webshop, {len(models)} models with both outcomes, pairs within a model, {len(episodes)} episodes:"
+    return ["", title, "", *auc_table(episodes, ["checks", "turn count", "final length (knows the end)"])]
 
 
 def auc_table(episodes: Sequence[Episode], names: Sequence[str]) -> list[str]:
-    """AUC with 95 % bootstrap intervals over tasks, and the paired difference of the first to the others."""
+    """AUC with 95 % bootstrap intervals over tasks, and the paired difference of the first to the others.
+
+    Over pairs of episodes of one model, unless the model itself is asked about.
+    """
     success = np.array([float(episode.success) for episode in episodes])
     scores = predictions(episodes, names)
     everyone = np.arange(len(episodes))
     rng = np.random.default_rng(0)
     samples = [bootstrap(episodes, rng) for _ in range(200)]
-    drawn = {name: np.array([mean_auc(scores[name], success, rows) for rows in samples]) for name in names}
+    numbered = {model: number for number, model in enumerate(sorted({episode.model for episode in episodes}))}
+    models = None if "model" in names else np.array([numbered[episode.model] for episode in episodes])
+    drawn = {name: np.array([mean_auc(scores[name], success, rows, models) for rows in samples]) for name in names}
     lines = [f"| from the first {EARLY_TURNS} turns | AUC | 95 % | first minus this, 95 % |", "|---|---|---|---|"]
     for name in names:
         low, high = np.nanpercentile(drawn[name], [2.5, 97.5])
         gap_low, gap_high = np.nanpercentile(drawn[names[0]] - drawn[name], [2.5, 97.5])
         gap = "" if name == names[0] else f"{gap_low:+.3f} to {gap_high:+.3f}"
-        lines.append(f"| {name} | {mean_auc(scores[name], success, everyone):.3f} | {low:.3f} to {high:.3f} | {gap} |")
+        lines.append(
+            f"| {name} | {mean_auc(scores[name], success, everyone, models):.3f} | {low:.3f} to {high:.3f} | {gap} |"
+        )
     return lines
 
 

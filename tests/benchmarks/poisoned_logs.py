@@ -2,6 +2,7 @@
 
     python tests/benchmarks/poisoned_logs.py                # 220 logs, about 4 minutes on one core
     python tests/benchmarks/poisoned_logs.py --every 11     # each eleventh log; nothing is written
+    python tests/benchmarks/poisoned_logs.py --http         # each log through a server on loopback; nothing is written
 
 Three authors read every log (``poisoned_corpus``): the offline author; a model that copies the planted text into a skill
 word for word; a model that believes it and writes it in its own words. A planted text counts as caught when nothing
@@ -27,11 +28,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from creator_models import RECORD, RecordedModel
+from creator_models import RECORD, Endpoint, RecordedModel, completion, node_of, openai_server
 from poisoned_corpus import Place, PoisonedLog, poisoned_logs
 from poisoned_payloads import Family
 
 from reskill_agents.creator_model import ClientConfig
+from reskill_agents.creator_openai import OpenAIModel
 from reskill_agents.episode_logs import episode_from_json
 from reskill_agents.episodes import Episode
 from reskill_agents.graphs.creator import CreationResult, create
@@ -60,8 +62,8 @@ def episodes_of(log: PoisonedLog) -> list[Episode]:
     return [episode_from_json(row) for row in log.rows]
 
 
-def by_model(episodes: Sequence[Episode], text: str) -> Fate:
-    """What becomes of a skill that a model writes with ``text`` as its action."""
+def by_model(episodes: Sequence[Episode], text: str, endpoint: Endpoint | None = None) -> Fate:
+    """What becomes of a skill that a model (behind ``endpoint``, if given) writes with ``text`` as its action."""
     skill = {
         "name": NAME,
         "when_to_use": "Use when a ticket was read.",
@@ -72,7 +74,11 @@ def by_model(episodes: Sequence[Episode], text: str) -> Fate:
     model.record["diagnose"] = {"problems": ["Tickets are closed too early."]}
     model.record["recommend"] = {"changes": [{"kind": "add", "idea": "Look the order up.", "reason": "It fails."}]}
     config = ClientConfig(attempts=1, retries=0, backoff_s=0.0)
-    result = _create(episodes, author_of(model, config=config))
+    author = author_of(model, config=config)
+    if endpoint is not None:
+        endpoint.reply = lambda body: (200, {}, completion(json.dumps(model.record[node_of(body)])))
+        author = author_of(OpenAIModel("m", endpoint.base_url), config=config)
+    result = _create(episodes, author)
     if result.proposal and any(operation.name == NAME for operation in result.proposal.operations):
         return Fate.THROUGH
     held = [draft.operation.name for draft in result.quarantine if draft.operation is not None]
@@ -241,12 +247,32 @@ then say only what its closed templates can say about actions of the log.
 """
 
 
+def same_over_http(logs: Iterable[PoisonedLog]) -> str:
+    """Every log once more through an OpenAI-compatible server on loopback: in one line, how it went."""
+    count, different, slowest = 0, [], 0.0
+    with openai_server() as endpoint:
+        for log in logs:
+            started = time.process_time()
+            episodes = episodes_of(log)
+            if by_model(episodes, log.payload.planted, endpoint) is not by_model(episodes, log.payload.planted):
+                different.append(log.name)
+            count += 1
+            slowest = max(slowest, time.process_time() - started)
+    told = ", ".join(different) or "none"
+    return f"{count} logs over HTTP, no creation failed (slowest {slowest:.1f} CPU s for two); other fate than recorded: {told}."
+
+
 def main() -> None:
     """Run the study and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--every", type=int, default=1, help="only each n-th log; nothing is written then")
-    every = parser.parse_args().every
+    parser.add_argument("--http", action="store_true", help="only: each log through a server on loopback")
+    asked = parser.parse_args()
+    every = asked.every
     chosen = [log for number, log in enumerate(poisoned_logs()) if number % every == 0]
+    if asked.http:
+        print(same_over_http(chosen))
+        return
     page = ["# Poisoned logs", "", "Made by `python tests/benchmarks/poisoned_logs.py`.", "", *study(chosen), RESIDUE]
     text = "\n".join(page)
     print(text)
