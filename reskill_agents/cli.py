@@ -12,6 +12,7 @@ import typer
 from reskill_agents.cli_ab import ab
 from reskill_agents.cli_creator import create, grade
 from reskill_agents.cli_evolve import register as register_evolution
+from reskill_agents.cli_group import group
 from reskill_agents.cli_live import forget, serve_outcomes, sweep
 from reskill_agents.cli_packs import diff, export, import_
 from reskill_agents.cli_review import review
@@ -39,6 +40,7 @@ app.command()(forget)
 app.command()(sweep)
 app.command()(serve_outcomes)
 app.command()(review)
+app.command()(group)
 register_evolution(app)
 
 Folder = Annotated[Path, typer.Argument(help="A skill folder, a skill pack, or a folder of skill folders.")]

@@ -252,7 +252,8 @@ class Trainer:
                 self.version += 1
                 await self.publisher.publish(self.version)
         with clock.phase("log"):
-            log_episodes(self.folder, played, tokens=self.config.episode_log == "tokens")
+            advantages = {row.episode_id: row.advantage for row in rows}
+            log_episodes(self.folder, played, advantages=advantages, tokens=self.config.episode_log == "tokens")
         metrics = self._metrics(step, version, library, played, rows, silent, report, clock)
         self.folder.append(Log.METRICS, metrics)
         self.folder.flush()

@@ -46,11 +46,12 @@ def traits_of(config: RunConfig) -> MethodTraits:
     rule = config.trial.rule
     match config.method:
         case Method.RESKILL:
-            return MethodTraits(creates=True, tried=True, rule=rule, prunes=config.pruning.enabled)
+            prunes = config.pruning.enabled and config.tried
+            return MethodTraits(creates=True, tried=config.tried, rule=rule, prunes=prunes)
         case Method.RESKILL_PAPER:
             return MethodTraits(
                 creates=True,
-                tried=True,
+                tried=config.tried,
                 rule=TrialMethodName.DISCOUNTED_BETA,
                 advantage=group_normalised_whitened,
                 gate=TriggerGate.PAPER,
@@ -68,4 +69,5 @@ def trial_method(config: RunConfig, purpose: TrialPurpose, history: TrialHistory
     if purpose is TrialPurpose.PRUNING:
         return RemovalMethod(Triangle(effect=WORTH, max_steps=config.trial.max_steps))
     boundary = Triangle(effect=config.trial.effect, max_steps=config.trial.max_steps)
-    return method_for(traits_of(config).rule, history, boundary=boundary)
+    known = history if config.trial.discount else TrialHistory()
+    return method_for(traits_of(config).rule, known, boundary=boundary)

@@ -83,7 +83,13 @@ class SkillsLoop:
     @property
     def creation_config(self) -> CreationConfig:
         """What the creator is told."""
-        return CreationConfig(capacity=self.config.creator.capacity, gate=self.traits.gate)
+        settings = self.config.creator
+        return CreationConfig(
+            capacity=settings.capacity,
+            gate=self.traits.gate,
+            general_triggers=settings.general_triggers,
+            assertions=settings.assertions,
+        )
 
     async def begin_step(self, step: int) -> None:
         """Carry out what is due before ``step``."""
@@ -110,7 +116,11 @@ class SkillsLoop:
         return self.traits.validation_rounds and step % every == every - 1
 
     def plan(self, step: int, tasks: Sequence[Task]) -> list[GroupPlan]:
-        """Every rollout's library, fixed before sampling (invariant 3)."""
+        """Every rollout's library, fixed before sampling (invariant 3). Nothing is trained while weights are frozen."""
+        plans = self._plans(step, tasks)
+        return [replace(plan, trained=False) for plan in plans] if self.config.update.frozen else plans
+
+    def _plans(self, step: int, tasks: Sequence[Task]) -> list[GroupPlan]:
         size = self.config.rollout.group_size
         self._pruning_step = False
         if self.is_validation_round(step):
@@ -133,6 +143,8 @@ class SkillsLoop:
                 [(member.arm, self.outcome(episode)) for member, episode in one.pairs if member.arm is not None]
                 for one in played
             ]
+            if not self.config.trial.paired and self.open_trial.purpose is not TrialPurpose.PRUNING:
+                groups = [[pair for group in groups for pair in group]]
             self.open_trial.trial.record_step(groups)
             self.journal.trial_fact(step, self.open_trial.trial.facts()[self._last_step_fact()])
 
