@@ -151,6 +151,15 @@ class PruningConfig(_Strict):
     min_age: NonNegativeInt = _setting(5, "Steps a skill is in force before a removal is tried.")
 
 
+class MemoryConfig(_Strict):
+    """Method memory: what is remembered and shown."""
+
+    capacity: PositiveInt = _setting(500, "Episodes remembered, one a task; the least useful goes (MemRL keeps all).")
+    candidates: PositiveInt = _setting(10, "Most similar tasks looked at (first phase).")
+    shown: PositiveInt = _setting(1, "Of those, episodes shown in a prompt (second phase).")
+    rate: Annotated[float, Field(gt=0, le=1)] = _setting(0.1, "Of the exponential average of outcomes.")
+
+
 class EvaluationConfig(_Strict):
     """Evaluation: one arm, no trial, nothing trained."""
 
@@ -195,6 +204,7 @@ class RunConfig(_Strict):
     trial: TrialConfig = Field(default_factory=TrialConfig)
     creator: CreatorConfig = Field(default_factory=CreatorConfig)
     pruning: PruningConfig = Field(default_factory=PruningConfig)
+    memory: MemoryConfig = Field(default_factory=MemoryConfig)
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig)
     episode_log: Literal["compact", "tokens"] = _setting(

@@ -27,6 +27,7 @@ class MethodTraits:
         once: the first proposal is the last.
         validation_rounds: the creator reads rounds on held-out train tasks (not trained on) instead of the reservoir.
         prunes: skills are removed on evidence.
+        remembers: successful episodes of similar tasks are shown (:mod:`~reskill_agents.trainers.episode_memory`).
         advantage: of the update.
         gate: what the creator asks of triggers.
     """
@@ -37,6 +38,7 @@ class MethodTraits:
     once: bool = False
     validation_rounds: bool = False
     prunes: bool = False
+    remembers: bool = False
     advantage: Advantage = leave_one_out
     gate: TriggerGate = TriggerGate.PRECISE
 
@@ -62,6 +64,8 @@ def traits_of(config: RunConfig) -> MethodTraits:
             return MethodTraits(creates=True, tried=False, rule=rule, once=True)
         case Method.DECOUPLED:
             return MethodTraits(creates=True, tried=False, rule=rule, validation_rounds=True)
+        case Method.MEMORY:
+            return MethodTraits(creates=False, tried=False, rule=rule, remembers=True)
 
 
 def trial_method(config: RunConfig, purpose: TrialPurpose, history: TrialHistory) -> TrialMethod:

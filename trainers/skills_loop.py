@@ -20,6 +20,7 @@ from reskill_agents.packs import Fact, Lineage
 from reskill_agents.reservoir import Reservoir
 from reskill_agents.trainers.config import RunConfig
 from reskill_agents.trainers.creation import Creation
+from reskill_agents.trainers.episode_memory import EpisodeMemory
 from reskill_agents.trainers.groups import GroupPlan, Member, PlayedGroup, Role
 from reskill_agents.trainers.journal import Journal
 from reskill_agents.trainers.lineage import adopted
@@ -73,6 +74,7 @@ class SkillsLoop:
         self.traits = traits_of(self.config)
         self.reservoir = Reservoir(self.config.creator.reservoir)
         self.pruner = Pruner(self.outcome, self.config.seed)
+        self.memory = EpisodeMemory(self.config.memory, self.outcome) if self.traits.remembers else None
         self._pruning_step = False
 
     @property
@@ -130,13 +132,18 @@ class SkillsLoop:
             return [GroupPlan(task, self._trial_members(self.open_trial, size)) for task in tasks]
         masked = self.pruner.plan(tasks, size, self.active) if self.traits.prunes else None
         self._pruning_step = masked is not None
-        return masked or [GroupPlan(task, (Member(Role.ACTIVE, self.active),) * size) for task in tasks]
+        return masked or [GroupPlan(task, (Member(Role.ACTIVE, self._carried(task)),) * size) for task in tasks]
+
+    def _carried(self, task: Task) -> SkillLibrary:
+        return self.active if self.memory is None else self.memory.library_for(task)
 
     def record(self, step: int, played: Sequence[PlayedGroup]) -> None:
         """Take the evidence of a step: trial and reservoir (episodes of evaluation splits never get here)."""
         wanted = self.is_validation_round(step) or not self.traits.validation_rounds
         if self.traits.creates and wanted:
             self.reservoir.add(*(_without_tokens(e) for one in played for e in one.group.episodes))
+        if self.memory is not None:
+            self.memory.record(played)
         self.pruner.record(played, pruning_step=self._pruning_step)
         if self.open_trial is not None:
             groups = [
