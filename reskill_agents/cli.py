@@ -16,6 +16,7 @@ from reskill_agents.cli_group import group
 from reskill_agents.cli_live import forget, serve_outcomes, sweep
 from reskill_agents.cli_packs import diff, export, import_
 from reskill_agents.cli_review import review
+from reskill_agents.cli_training import adapt, distil
 from reskill_agents.errors import ReSkillError
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ app.command()(sweep)
 app.command()(serve_outcomes)
 app.command()(review)
 app.command()(group)
+app.command()(adapt)
+app.command()(distil)
 register_evolution(app)
 
 Folder = Annotated[Path, typer.Argument(help="A skill folder, a skill pack, or a folder of skill folders.")]

@@ -347,3 +347,16 @@ async def test_a_frozen_policy_is_asked_to_train_on_nothing_while_skills_evolve(
         assert not any(plan.trained for plan in plans)
         under_test.record(step, play(plans, step, helpful("prepared-0")))
     assert [s.name for s in under_test.active] == ["prepared-0"]
+
+
+async def test_skills_that_a_run_starts_with_are_screened_for_pruning_too(loop: MakeLoop) -> None:
+    made = loop(creator={"warm_up": 10_000, "join_after": 1})
+    under_test = SkillsLoop(made.config, made.journal, graded_outcome, active=SkillLibrary((skill("one"),)))
+    masked: set[str] = set()
+    for step in range(20):
+        await under_test.begin_step(step)
+        plans = under_test.plan(step, TASKS)
+        masked |= {name for plan in plans for member in plan.members for name in member.without}
+        under_test.record(step, play(plans, step, helpful("one")))
+    assert masked == {"one"}
+    assert under_test.since == {"one": 0}

@@ -76,6 +76,10 @@ class SkillsLoop:
         self.pruner = Pruner(self.outcome, self.config.seed)
         self.memory = EpisodeMemory(self.config.memory, self.outcome) if self.traits.remembers else None
         self._pruning_step = False
+        if self.active.skills:  # what a run starts with may be pruned like what it adopts
+            names = [skill.name for skill in self.active]
+            self.pruner.screen = self.pruner.screen.for_library(names)
+            self.since = dict.fromkeys(names, 0)
 
     @property
     def verdict_due(self) -> bool:

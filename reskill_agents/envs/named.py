@@ -46,7 +46,7 @@ def spec_of(description: Mapping[str, object]) -> str | None:
 def _made(module: str, factory: str) -> World:
     try:
         world = getattr(importlib.import_module(module), factory)()
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, TypeError) as error:
         raise ConfigError(f"{module}:{factory}: {error}") from error
     if not isinstance(world, World):
         raise ConfigError(f"{module}:{factory} made a {type(world).__name__}, which is no World")
