@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -22,11 +22,12 @@ from reskill_agents.errors import ConfigError
 from reskill_agents.graphs.agent import AgentConfig
 from reskill_agents.graphs.chat_model import PolicyChatModel
 from reskill_agents.trainers.trl_rollouts import LibraryTrial, SkillRollouts
-from reskill_agents.trainers.update import _no_activation_checkpointing
 from reskill_agents.trials import Arm
 
 # TRL 1.16 reads a name that transformers has deprecated
 pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*:FutureWarning")
+_CHECKPOINTING = "activation_checkpointing"  # transformers renamed it within the range we admit
+OFF = {_CHECKPOINTING if _CHECKPOINTING in {f.name for f in fields(GRPOConfig)} else "gradient_checkpointing": False}
 ADVICE = SkillLibrary((skill("advice"),))
 PLAY = AgentConfig(action_format=ActionFormat.NUMBERED, max_turns=6, max_tokens=1)
 
@@ -46,7 +47,7 @@ def trainer(policy: Path, work: Path, rollouts: SkillRollouts, *, size: int = 4,
         "output_dir": str(work), "use_cpu": True, "bf16": False, "max_steps": 2, "num_generations": size,
         "per_device_train_batch_size": 2 * size, "gradient_accumulation_steps": 1, "learning_rate": 1e-3,
         "report_to": [], "save_strategy": "no", "disable_tqdm": True, "max_completion_length": 64, "temperature": 1.0,
-        "disable_dropout": True, **_no_activation_checkpointing(), **settings,
+        "disable_dropout": True, **OFF, **settings,
     }  # fmt: skip
     return GRPOTrainer(
         model=AutoModelForCausalLM.from_pretrained(policy, dtype=torch.float32),
