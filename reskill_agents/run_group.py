@@ -15,6 +15,7 @@ from reskill_agents.errors import RunFolderError
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
 _PLACE = re.compile(r"s\d+-g(\d+)-r(\d+)")  # how a run names its training episodes
 _CELL = 24  # characters of a column
@@ -120,7 +121,7 @@ def group_table(members: tuple[GroupMember, ...]) -> Table:
     return table
 
 
-def _turn(turn: Turn | None) -> object:
+def _turn(turn: Turn | None) -> str | Text:
     from rich.text import Text
 
     if turn is None:

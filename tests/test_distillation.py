@@ -13,7 +13,7 @@ import torch
 from tiny_policy import tiny_policy
 from toy_world import ToyEnvironment, ToyWorld
 from trainer_runs import go, skill, small_config
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from typer.testing import CliRunner
 
 from reskill_agents.cli import app
@@ -74,6 +74,17 @@ async def played(policy: Path) -> list[Pair]:
         await engine.aclose()
 
 
+def listening(policy: Path) -> PreTrainedModel:
+    """The tiny policy answers whatever it reads; this one says something else when it reads something else."""
+    model = AutoModelForCausalLM.from_pretrained(policy, dtype=torch.float32)
+    assert isinstance(model, PreTrainedModel)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
+    return model
+
+
 def test_only_skills_accepted_on_trial_and_old_enough_are_distilled(policy: Path) -> None:
     library, left_out = stable_skills(trained(policy), min_age=10)
     assert [one.name for one in library] == ["advice"]
@@ -102,7 +113,7 @@ async def test_the_student_without_the_text_comes_to_say_what_the_teacher_said_w
     policy: Path, loss: DistilLoss
 ) -> None:
     pairs = await played(policy)
-    model = AutoModelForCausalLM.from_pretrained(policy, dtype=torch.float32)
+    model = listening(policy)
     with torch.no_grad():
         told = torch.log_softmax(trained_logits(model, [pair.teacher for pair in pairs])[0], -1)
 
@@ -117,7 +128,6 @@ async def test_the_student_without_the_text_comes_to_say_what_the_teacher_said_w
     )
     assert losses[-1] < losses[0]
     if loss is DistilLoss.KL:
-        assert losses[0] <= before * 1.05
         assert distance() < before / 2
 
 
@@ -133,6 +143,7 @@ def test_a_distillation_reports_all_four_and_leaves_a_policy(policy: Path, tmp_p
     start = AutoModelForCausalLM.from_pretrained(policy)
     assert any((a != b).any() for a, b in zip(student.parameters(), start.parameters(), strict=True))
     assert distillation_table(report).row_count == 2
+    assert read_trained(tmp_path).config == small_config()  # it can be adapted or played like a run's policy
     again = asyncio.run(distil(trained(policy), EasyWorld(), config, tmp_path / "again"))
     assert (again.losses, again.evaluations) == (report.losses, report.evaluations)
 
@@ -150,6 +161,8 @@ def test_the_command_reads_a_run_and_asks_for_its_world(policy: Path, tmp_path: 
     found = read_trained(tmp_path / "run")
     assert found.library == result.library
     assert (found.steps, found.policy) == (4, result.policy)
+    for folder in (found.policy, found.policy.parent):
+        assert read_trained(folder).config == found.config
     assert set(found.since) == {"prepared-0"}
     with pytest.raises(ConfigError, match="pass --env"):
         _command("--run", tmp_path / "run", "--out", tmp_path / "out")

@@ -49,7 +49,7 @@ def test_a_group_is_found_by_its_task_and_shown_for_people_and_machines(run: Pat
         assert fact["advantage"] == logged[fact["episode"]]["advantage"]
         assert [turn["action"] for turn in fact["turns"]] == [
             turn["action"] for turn in logged[fact["episode"]]["turns"]
-        ]  # type: ignore[attr-defined]
+        ]
     fired = {name for fact in facts for turn in fact["turns"] for name in turn["fired"]}
     assert fired == {"prepared-0"}  # the candidate of the trial under way
 

@@ -14,6 +14,7 @@ from toy_world import ToyWorld
 from trainer_runs import Watcher, skill, small_config
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import GRPOConfig
+from trl_settings import NO_CHECKPOINTING
 
 from reskill_agents import SkillLibrary, train
 from reskill_agents.engines.transformers import TransformersEngine
@@ -91,8 +92,9 @@ async def test_a_run_without_a_folder_goes_where_its_settings_say(
     first, second = [await train(graph, TASKS, odd, policy=policy, args=config(steps=1)) for _ in range(2)]
     assert [run.run_dir for run in (first, second)] == [Path("runs/graph"), Path("runs/graph-2")]
     args = GRPOConfig(
-        output_dir="elsewhere", use_cpu=True, bf16=False, max_steps=1, num_generations=4, per_device_train_batch_size=8
-    )
+        output_dir="elsewhere", use_cpu=True, bf16=False, max_steps=1, num_generations=4,
+        per_device_train_batch_size=8, **NO_CHECKPOINTING,
+    )  # fmt: skip
     assert (await train(graph, TASKS, odd, policy=policy, args=args)).run_dir == Path("elsewhere")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from toy_world import ToyWorld
 from trainer_runs import skill
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import GRPOConfig, GRPOTrainer
+from trl_settings import NO_CHECKPOINTING
 
 from reskill_agents import SkillLibrary, VersionTrial, skill_reward, skill_rollout_func
 from reskill_agents.action_format import ActionFormat
@@ -26,8 +27,6 @@ from reskill_agents.trials import Arm
 
 # TRL 1.16 reads a name that transformers has deprecated
 pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*:FutureWarning")
-_CHECKPOINTING = "activation_checkpointing"  # transformers renamed it within the range we admit
-OFF = {_CHECKPOINTING if _CHECKPOINTING in {f.name for f in fields(GRPOConfig)} else "gradient_checkpointing": False}
 ADVICE = SkillLibrary((skill("advice"),))
 PLAY = AgentConfig(action_format=ActionFormat.NUMBERED, max_turns=6, max_tokens=1)
 
@@ -47,7 +46,7 @@ def trainer(policy: Path, work: Path, rollouts: SkillRollouts, *, size: int = 4,
         "output_dir": str(work), "use_cpu": True, "bf16": False, "max_steps": 2, "num_generations": size,
         "per_device_train_batch_size": 2 * size, "gradient_accumulation_steps": 1, "learning_rate": 1e-3,
         "report_to": [], "save_strategy": "no", "disable_tqdm": True, "max_completion_length": 64, "temperature": 1.0,
-        "disable_dropout": True, **OFF, **settings,
+        "disable_dropout": True, **NO_CHECKPOINTING, **settings,
     }  # fmt: skip
     return GRPOTrainer(
         model=AutoModelForCausalLM.from_pretrained(policy, dtype=torch.float32),

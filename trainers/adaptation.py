@@ -162,21 +162,12 @@ def _check_same(folder: RunFolder, description: Mapping[str, object]) -> None:
             raise ConfigError(f"{folder.path} was begun with another {', '.join(changed)}; name another folder")
 
 
-@dataclass(frozen=True)
 class _Target:
     """The target world, with the tasks to adapt on in the place of its train tasks."""
 
-    world: World
-    adapt: Sequence[Task] = field(repr=False)
-    split: str
-
-    @property
-    def name(self) -> str:
-        return self.world.name
-
-    @property
-    def max_turns(self) -> int:
-        return self.world.max_turns
+    def __init__(self, world: World, adapt: Sequence[Task], split: str) -> None:
+        self.world, self.adapt, self.split = world, adapt, split
+        self.name, self.max_turns = world.name, world.max_turns
 
     def tasks(self, split: Split) -> Sequence[Task]:
         return self.adapt if split is Split.TRAIN else self.world.tasks(split)

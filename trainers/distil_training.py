@@ -48,7 +48,7 @@ def train_pairs(
         batch_tokens: padded tokens a batch at most.
         temperature: of both distributions.
     """
-    teacher = copy.deepcopy(model).eval() if loss is DistilLoss.KL else None
+    teacher = copy.deepcopy(model).train(False) if loss is DistilLoss.KL else None
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.0)
     model.train()
     total = epochs * len(_batches(pairs, batch_tokens, random.Random(0)))
@@ -66,7 +66,7 @@ def train_pairs(
             optimizer.zero_grad(set_to_none=True)
             spent, tokens, done = spent + mean.item() * count, tokens + count, done + 1
         yield spent / tokens if tokens else math.nan
-    model.eval()
+    model.train(False)
 
 
 def _loss(

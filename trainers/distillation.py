@@ -225,6 +225,7 @@ async def distil(
         losses=tuple(losses),
         evaluations=tuple(phase.evaluations),
     )
+    write_atomically(out / "config.json", run.model_dump_json(indent=2) + "\n")  # how the policy is to be played
     write_atomically(out / FILE, to_json(report) + "\n")
     return report
 

@@ -43,7 +43,7 @@ class TrainedPolicy:
 
 
 def read_trained(path: Path) -> TrainedPolicy:
-    """Read a run folder, a checkpoint of one, or a policy folder in Hugging Face layout.
+    """Read a run folder, a checkpoint of one, what was distilled, or a policy folder in Hugging Face layout.
 
     Raises:
         RunFolderError: it is none of these, or the run has no valid checkpoint.
@@ -55,9 +55,11 @@ def read_trained(path: Path) -> TrainedPolicy:
         raise RunFolderError(f"{path} is neither a run folder nor a policy in Hugging Face layout")
     if (policy / REPORT_FILE).is_file():
         return TrainedPolicy(policy, RunConfig())
-    run = path.parent.parent
-    if path.parent.name == "checkpoints" and (run / "config.json").is_file():
-        return TrainedPolicy(policy, RunConfig.load(run / "config.json"))
+    if policy.name == POLICY:
+        parents = policy.resolve().parents
+        for settings in (parents[0] / "config.json", parents[2] / "config.json"):  # a distillation's, a run's
+            if settings.is_file():
+                return TrainedPolicy(policy, RunConfig.load(settings))
     rollout = {"action_format": ActionFormat.TAGGED, "max_tokens": _LLM_TOKENS}
     return TrainedPolicy(policy, RunConfig.build(model=str(path), rollout=rollout))
 

@@ -155,12 +155,14 @@ class SkillRollouts:
         Raises:
             ConfigError: a prompt is no task's id.
         """
-        size = int(trainer.num_generations if trainer.model.training else trainer.num_generations_eval)
-        runs = self._runs(prompts, size, int(trainer.args.seed))
+        model: Any = trainer.model
+        training = bool(model.training)
+        size = int((trainer.num_generations if training else trainer.num_generations_eval) or 1)
+        runs = self._runs(prompts, size, int(trainer.args.seed), training)
         policy = self._policy(trainer)
         self.episodes = tuple(run_blocking(self._play(policy, runs, trainer)))
         self._calls += 1
-        if trainer.model.training:
+        if training:
             self._learn(runs)
         rows = [self._row(episode, policy) for episode in self.episodes]
         return {
@@ -172,7 +174,13 @@ class SkillRollouts:
             "reskill_library": [run.library.digest for run in runs],
         }
 
-    def _runs(self, prompts: Sequence[str], size: int, seed: int) -> list[_Run]:
+    def close(self) -> None:
+        """Let go of an engine of our own."""
+        if self._own and self.engine is not None:
+            run_blocking(self.engine.aclose())
+
+    def _runs(self, prompts: Sequence[str], size: int, seed: int, training: bool) -> list[_Run]:
+        """Every rollout's library, fixed before sampling; evaluation runs one arm."""
         known = {task.task_id: task for task in self.tasks}
         unknown = sorted({str(prompt) for prompt in prompts if not isinstance(prompt, str) or prompt not in known})
         if unknown:
@@ -183,11 +191,8 @@ class SkillRollouts:
         groups = [list(found) for _, found in itertools.groupby(prompts)]
         parts = [found[at : at + size] for found in groups for at in range(0, len(found), size)]
         for number, part in enumerate(parts):
-            arms = (
-                self.trial.trial.assign(len(part))
-                if self.trial is not None and len(part) == size
-                else [None] * len(part)
-            )
+            tried = self.trial.trial if self.trial is not None and training and len(part) == size else None
+            arms: Sequence[Arm | None] = tried.assign(len(part)) if tried is not None else [None] * len(part)
             for place, arm in enumerate(arms):
                 library = self.trial.candidate if self.trial is not None and arm is Arm.CANDIDATE else self.library
                 name = f"s{self._calls}-g{number}-r{place}"
