@@ -45,6 +45,9 @@ class Steps:
     cpu: list[float] = field(default_factory=list)
     waited: list[float] = field(default_factory=list)
     context: list[float] = field(default_factory=list)  # tokens an episode
+    skill: list[float] = field(default_factory=list)  # tokens of skill text an episode
+    turns: list[float] = field(default_factory=list)  # an episode
+    trained: list[int] = field(default_factory=list)  # rows with a gradient a step
     rows: int = 0
     forks: int = 0
     tokens: int = 0
@@ -60,6 +63,9 @@ class Steps:
             "creator_wait_s": statistics.median(self.waited),
             "creator_wait_max_s": max(self.waited),
             "context_tokens": statistics.median(self.context),
+            "skill_tokens": statistics.median(self.skill),
+            "turns": statistics.median(self.turns),
+            "rows_a_step": statistics.median(self.trained),
             "rows_an_episode": 1 + self.forks / max(self.rows - self.forks, 1),
             "tokens_a_cpu_second": self.tokens / sum(self.cpu),
             "steps_with_a_trial": self.trials,
@@ -74,6 +80,9 @@ def read_steps(run: Path, after: int, into: Steps) -> None:
         into.seconds.append(entry["seconds"]["total"])
         into.waited.append(entry["seconds"].get("creator_wait_s", 0.0))
         into.context.append(entry["tokens"]["context"] / episodes)
+        into.skill.append(entry["tokens"]["skill"] / episodes)
+        into.turns.append(sum(arm["turns"] * arm["episodes"] for arm in entry["arms"].values()) / episodes)
+        into.trained.append(entry["rows"])
         into.rows += entry["rows"]
         into.forks += entry["forks"]
         into.tokens += entry["trained_tokens"]
@@ -238,11 +247,14 @@ def table(result: Mapping[str, Any]) -> str:
         ("step time, s", "step_s", "<= 1.05"),
         ("step, CPU s, creator included", "step_cpu_s", ""),
         ("context tokens an episode", "context_tokens", "<= 1.08"),
+        ("of them skill text", "skill_tokens", ""),
+        ("turns an episode", "turns", ""),
+        ("rows with a gradient a step", "rows_a_step", ""),
         ("rows an episode", "rows_an_episode", "1.0"),
     ]
     lines = ["| | grpo | reskill | ratio | target |", "|---|---|---|---|---|"]
     lines += [
-        f"| {name} | {grpo[key]:.3g} | {reskill[key]:.3g} | {reskill[key] / grpo[key]:.3f} | {target} |"
+        f"| {name} | {grpo[key]:.3g} | {reskill[key]:.3g} | {_ratio(reskill[key], grpo[key])} | {target} |"
         for name, key, target in rows
     ]
     ours, trl = same["ours_tokens_a_second"], same["trl_tokens_a_second"]
@@ -253,6 +265,10 @@ def table(result: Mapping[str, Any]) -> str:
         f"| tokens with a gradient a CPU second | {ours:.0f} | {trl:.0f} | {ours / trl:.2f} | >= 1 |",
     ]
     return "\n".join(lines)
+
+
+def _ratio(one: float, other: float) -> str:
+    return f"{one / other:.3f}" if other else ""
 
 
 def main() -> int:
