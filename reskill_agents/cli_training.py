@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from reskill_agents.envs.named import HELP
+
 if TYPE_CHECKING:
     from reskill_agents.environment import World
     from reskill_agents.library import SkillLibrary
@@ -15,9 +17,7 @@ if TYPE_CHECKING:
 
 Env = Annotated[
     str,
-    typer.Option(
-        help="World: webshop, webshop-renamed or search-qa with options (webshop:catalogue_seed=9), or module:factory."
-    ),
+    typer.Option(help=HELP),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print the table only.")]
 

@@ -10,6 +10,7 @@ from reskill_agents.environment import World
 from reskill_agents.errors import ConfigError
 
 Options = dict[str, str]
+HELP = "World: webshop, webshop-renamed or search-qa with options (webshop:catalogue_seed=9), or module:factory."
 _CATALOGUE = "7"
 
 
