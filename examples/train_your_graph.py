@@ -12,7 +12,7 @@ from pathlib import Path
 from langchain.agents import create_agent
 from langchain_core.tools import tool
 
-from reskill_agents import train_graph
+from reskill_agents import train
 from reskill_agents.environment import Split, Task
 from reskill_agents.trainers.config import RunConfig
 from reskill_agents.trainers.tool_caller import CallGrammar, clone_tool_caller, load_tool_caller
@@ -48,7 +48,7 @@ async def main(seed, folder, *, steps=25, demos=300):
     settings = {"rollout": {"groups": 8, "group_size": 8}, "update": {"lr": 1e-3}, "evaluation": {"episodes": 4}}
     args, policy = RunConfig.build(method="grpo", steps=steps, seed=seed, **settings), load_tool_caller(start)
     graph, right = graph_over(policy), lambda episode: float(episode.answer == episode.task.tags["answer"])
-    result = await train_graph(graph, tasks, right, policy=policy, run_dir=folder / "run", args=args)
+    result = await train(graph, tasks, right, policy=policy, run_dir=folder / "run", args=args)
     before, after = (evaluation.total.success for evaluation in result.evaluations)
     print(f"seed {seed}: held-out reward {before:.2f} before, {after:.2f} after {steps} steps", flush=True)
 

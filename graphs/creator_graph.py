@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -33,6 +34,7 @@ from reskill_agents.graphs.offline_author import ROOM, OfflineAuthor
 from reskill_agents.induction import induced_assertions
 from reskill_agents.induction_advice import advice_check
 from reskill_agents.library import Operation, OperationKind, Proposal
+from reskill_agents.trigger import Trigger, TriggerKind
 
 _log = logging.getLogger(__name__)
 _Answer = TypeVar("_Answer")
@@ -115,6 +117,8 @@ async def _analyse(state: CreatorState, runtime: Runtime[CreationWork]) -> Creat
 async def _grade(state: CreatorState, runtime: Runtime[CreationWork]) -> CreatorState:
     """Grade all episodes by the live and the induced assertions; pass rates are split by outcome."""
     work = runtime.context
+    if not work.config.assertions:
+        return {"checks": ()}
     known = {assertion.id: assertion for assertion in (*induced_assertions(work.induction), *work.assertions)}
     asserted = list(known.values())
     owners = {advice_check(live.advice, work.induction.opening): name for name, live in work.live.items()}
@@ -155,6 +159,8 @@ async def _diagnose(state: CreatorState, runtime: Runtime[CreationWork]) -> Crea
     work = runtime.context
     insights, checks = state.get("insights", []), state.get("checks", ())
     diagnosis, notes = await _with_fallback(work, "diagnose", lambda author: author.diagnose(work, insights, checks))
+    if not work.config.assertions:
+        diagnosis = replace(diagnosis, assertions=())
     return {"diagnosis": diagnosis, "notes": notes}
 
 
@@ -182,6 +188,8 @@ async def _author(state: CreatorState, runtime: Runtime[CreationWork]) -> Creato
             operation, said = await _with_fallback(
                 work, "author", partial(_write, work=work, recommendation=draft.recommendation, problems=problems)
             )
+            if work.config.general_triggers:
+                operation = _always_on(operation)
         except (CreatorError, SkillError, ProposalError) as error:
             idea = draft.recommendation.idea or draft.recommendation.target
             notes.append(f"dropped ({draft.recommendation.kind} {idea}): {error}")
@@ -207,6 +215,19 @@ async def _write(
     author: Author, *, work: CreationWork, recommendation: Recommendation, problems: Sequence[str]
 ) -> Operation:
     return await author.write(work, recommendation, problems)
+
+
+def _always_on(operation: Operation) -> Operation:
+    """The same change with the trigger ``general``.
+
+    Raises:
+        ProposalError: only the trigger was to change.
+    """
+    if operation.skill is not None:
+        return replace(operation, skill=replace(operation.skill, trigger=Trigger(TriggerKind.GENERAL)))
+    if operation.trigger is not None and operation.description is None and operation.body is None:
+        raise ProposalError("every skill is always on; a change of the trigger changes nothing")
+    return replace(operation, trigger=None)
 
 
 async def _verify(state: CreatorState, runtime: Runtime[CreationWork]) -> CreatorState:

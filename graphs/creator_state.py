@@ -23,6 +23,7 @@ from reskill_agents.trigger import Trigger
 TASK_FENCE = "task/"  # fences that hold no whole episode
 ACTIONS_FENCE = "some actions"
 OBSERVATIONS_FENCE = "some observations"
+UNCHECKED = 20  # pieces of advice considered where nothing is checked
 
 
 class TriggerGate(StrEnum):
@@ -61,6 +62,9 @@ class CreationConfig:
         doubtful: when they may be proposed.
         gate: what is asked of triggers.
         induction: how strict induction is.
+        general_triggers: every skill is always on (an ablation).
+        assertions: off, nothing is graded or confirmed, and an offline author takes what a plain comparison of all
+            episodes favours (an ablation).
     """
 
     capacity: int = DEFAULT_CAPACITY
@@ -73,6 +77,8 @@ class CreationConfig:
     doubtful: Doubtful = Doubtful.ALONE
     gate: TriggerGate = TriggerGate.PRECISE
     induction: InductionConfig = field(default_factory=InductionConfig)
+    general_triggers: bool = False
+    assertions: bool = True
 
 
 @dataclass(frozen=True)
@@ -217,14 +223,23 @@ class CreationWork:
         return induce(self.episodes, rng=self.rng("induction"), config=self.config.induction)
 
     @cached_property
+    def favoured(self) -> tuple[Induced, ...]:
+        """Advice that may be built on, most promising first: what was confirmed; without assertions, what looks best."""
+        if self.config.assertions:
+            return tuple(self.induction.confirmed)
+        known = (*self.induction.confirmed, *self.induction.doubtful)
+        plain = [self.induction.measure(found.advice) for found in known]
+        return tuple(sorted(plain, key=lambda found: -found.promise))[:UNCHECKED]
+
+    @cached_property
     def grammar(self) -> dict[str, Advice]:
         """Skill bodies of the closed templates over this log's vocabulary, and the advice each gives."""
         return {advice_body(advice): advice for advice in self.induction.sayable()}
 
     @cached_property
-    def confirmed_doses(self) -> dict[str, dict[Advice, float]]:
-        """Per episode id, how well it kept each confirmed advice (0..1; NaN: it did not apply)."""
-        columns = {found.advice: self.induction.doses(found.advice).tolist() for found in self.induction.confirmed}
+    def favoured_doses(self) -> dict[str, dict[Advice, float]]:
+        """Per episode id, how well it kept each favoured advice (0..1; NaN: it did not apply)."""
+        columns = {found.advice: self.induction.doses(found.advice).tolist() for found in self.favoured}
         return {
             episode.episode_id: {advice: doses[number] for advice, doses in columns.items()}
             for number, episode in enumerate(self.scored)

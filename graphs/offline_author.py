@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from reskill_agents.directives import Directive
 from reskill_agents.errors import CreatorError
@@ -52,9 +53,9 @@ class OfflineAuthor:
 
     async def analyse(self, work: CreationWork, sample: TaskSample) -> Insight | None:
         """Which confirmed directives the better episodes of a task kept and the worse ones broke."""
-        doses = work.confirmed_doses
+        doses = work.favoured_doses
         text, kept, broken = [], list[str](), list[str]()
-        for found in work.induction.confirmed:
+        for found in work.favoured:
             good = [doses[name][found.advice] for name in sample.good]
             poor = [doses[name][found.advice] for name in sample.poor]
             if any(dose == 1 for dose in good) and any(dose < 1 for dose in poor):
@@ -75,6 +76,8 @@ class OfflineAuthor:
             + (f" (skill {check.skill})." if check.skill else ".")
             for check in by_gap
         )
+        if not work.config.assertions:
+            return Diagnosis(problems)
         induced = induced_assertions(work.induction)
         if not induced and work.config.doubtful is Doubtful.LIKELY:
             likely = [found for found in work.induction.doubtful if found.z >= LIKELY_Z]
@@ -87,17 +90,16 @@ class OfflineAuthor:
     ) -> tuple[Recommendation, ...]:
         """Repairs of the live library first, else the most promising additions that were not rejected before."""
         memory = VerdictMemory(work.verdicts)
-        repair = self._repair(work, memory)
+        repair = self._repair(work, memory) if work.config.assertions else None
         if repair:
             return (repair,)
         rng = work.rng("recommend")
         explore = rng.random() < work.config.explore
         confirmed = [
-            found
-            for found in work.induction.confirmed
-            if found.promise >= LEAST_PROMISE and self._open(work, memory, found)
+            found for found in work.favoured if found.promise >= LEAST_PROMISE and self._open(work, memory, found)
         ]
-        doubtful = [found for found in work.induction.doubtful if self._open(work, memory, found)][:_EXPLORED]
+        unchecked = work.induction.doubtful if work.config.assertions else ()
+        doubtful = [found for found in unchecked if self._open(work, memory, found)][:_EXPLORED]
         bundles = self._bundles(work, confirmed)
         ordered = [*bundles, *self._likely(work, doubtful)]
         if work.config.doubtful is Doubtful.ALONE:
@@ -172,6 +174,8 @@ class OfflineAuthor:
 
     def _addition(self, work: CreationWork, found: Induced) -> Recommendation:
         fit = work.induction.trigger_for(found.advice)
+        if work.config.general_triggers:
+            fit = replace(fit, trigger=Trigger(TriggerKind.GENERAL))
         fits = f"trigger precision {fit.precision:.2f}, recall {fit.recall:.2f} over logged turns"
         kind = "confirmed" if found.confirmed else "exploration: not confirmed, to be settled by a trial or a person"
         return Recommendation(
@@ -202,7 +206,8 @@ class OfflineAuthor:
             fired = sum(skill.name in episode.fired for episode in carried) / len(carried)
             if live is None or (fired >= 0.05 and not (live.kept < _UNFOLLOWED and live.effect > live.error)):
                 continue
-            for trigger in (work.induction.trigger_for(live.advice).trigger, Trigger(TriggerKind.GENERAL)):
+            fitting = () if work.config.general_triggers else (work.induction.trigger_for(live.advice).trigger,)
+            for trigger in (*fitting, Trigger(TriggerKind.GENERAL)):
                 modify = Recommendation(
                     OperationKind.MODIFY,
                     skill.name,

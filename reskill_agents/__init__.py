@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from reskill_agents.store import LiveStore
     from reskill_agents.trainers.graph_episode import trl_reward
     from reskill_agents.trainers.graph_training import train_graph
-    from reskill_agents.trainers.loop import train
+    from reskill_agents.trainers.training import train
+    from reskill_agents.trainers.trl_rollouts import skill_reward, skill_rollout_func
     from reskill_agents.trials import VersionTrial
 
 _LAZY = {
@@ -30,7 +31,9 @@ _LAZY = {
     "SkillEvolver": "reskill_agents.graphs.evolver",
     "VersionTrial": "reskill_agents.trials",
     "skill_node": "reskill_agents.graphs.prompt_nodes",
-    "train": "reskill_agents.trainers.loop",
+    "skill_reward": "reskill_agents.trainers.trl_rollouts",
+    "skill_rollout_func": "reskill_agents.trainers.trl_rollouts",
+    "train": "reskill_agents.trainers.training",
     "train_graph": "reskill_agents.trainers.graph_training",
     "trl_reward": "reskill_agents.trainers.graph_episode",
 }
@@ -60,6 +63,8 @@ __all__ = [
     "TurnContext",
     "VersionTrial",
     "skill_node",
+    "skill_reward",
+    "skill_rollout_func",
     "train",
     "train_graph",
     "trl_reward",

@@ -12,10 +12,12 @@ import typer
 from reskill_agents.cli_ab import ab
 from reskill_agents.cli_creator import create, grade
 from reskill_agents.cli_evolve import register as register_evolution
+from reskill_agents.cli_group import group
 from reskill_agents.cli_live import account, forget, poll_langsmith, serve_outcomes, sweep
 from reskill_agents.cli_packs import diff, export, import_
 from reskill_agents.cli_review import review
 from reskill_agents.cli_study import study
+from reskill_agents.cli_training import adapt, distil
 from reskill_agents.errors import ReSkillError
 
 if TYPE_CHECKING:
@@ -43,6 +45,9 @@ app.command()(poll_langsmith)
 app.command()(serve_outcomes)
 app.command()(review)
 app.command()(study)
+app.command()(group)
+app.command()(adapt)
+app.command()(distil)
 register_evolution(app)
 
 Folder = Annotated[Path, typer.Argument(help="A skill folder, a skill pack, or a folder of skill folders.")]

@@ -133,6 +133,21 @@ class World(Protocol):
         ...
 
 
+@runtime_checkable
+class AdaptableWorld(World, Protocol):
+    """A world with tasks of its own for test-time adaptation, so that no task is both learned from and reported on."""
+
+    def adaptation_tasks(self) -> Sequence[Task]:
+        """The ``adapt`` split: tasks of no other split, always in the same order; may be empty. Labelled as train tasks."""
+        ...
+
+
+def adaptation_tasks(world: World) -> tuple[Sequence[Task], str]:
+    """What to adapt on in ``world``, and its name: its ``adapt`` split, or ``train`` where it has none."""
+    own = world.adaptation_tasks() if isinstance(world, AdaptableWorld) else ()
+    return (own, "adapt") if own else (world.tasks(Split.TRAIN), "train")
+
+
 class ScriptedActor(Protocol):
     """A careless player of a world, one episode long: what the stand-in policy does when nobody advises it."""
 

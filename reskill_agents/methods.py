@@ -13,6 +13,7 @@ class Method(StrEnum):
     ``grpo``: no skills at all.
     ``static``: the skills of the first creation round, never changed, untested.
     ``decoupled``: new skills from validation failures, adopted untested.
+    ``memory``: no skills; successful past episodes of similar tasks are shown, by learned utility.
     """
 
     RESKILL = "reskill"
@@ -20,3 +21,4 @@ class Method(StrEnum):
     GRPO = "grpo"
     STATIC = "static"
     DECOUPLED = "decoupled"
+    MEMORY = "memory"

@@ -20,6 +20,7 @@ from reskill_agents.trainers import creation
 from reskill_agents.trainers.config import RunConfig
 from reskill_agents.trainers.groups import GroupPlan, Member, PlayedGroup, Role, TaskCursor
 from reskill_agents.trainers.journal import Journal
+from reskill_agents.trainers.methods import trial_method
 from reskill_agents.trainers.progress import TrialPurpose
 from reskill_agents.trainers.pruning import removal
 from reskill_agents.trainers.run_folder import RunFolder
@@ -289,3 +290,73 @@ async def test_a_creation_that_breaks_is_noted_and_training_goes_on(
     await train(loop(watcher), range(4), helpful("prepared-0"))
     assert [event.proposal for event in watcher.proposals] == [None]
     assert watcher.proposals[0].notes == ["ZeroDivisionError: no episodes"]
+
+
+@pytest.mark.parametrize("method", [Method.RESKILL, Method.RESKILL_PAPER])
+async def test_without_trials_every_proposal_is_adopted_and_labelled(loop: MakeLoop, method: Method) -> None:
+    under_test = loop(method=method, creator={"warm_up": 4, "join_after": 1, "adopt_all": True})
+    await train(under_test, range(6), harmful("prepared-0"))
+    assert len(under_test.active) >= 2
+    assert all(lineage.evidence["untested"] is True for lineage in under_test.lineage.values())
+    assert (under_test.trials, under_test.open_trial) == (0, None)
+    plans = under_test.plan(6, TASKS)
+    assert {member.role for plan in plans for member in plan.members} == {Role.ACTIVE}  # no pruning steps either
+
+
+async def test_an_unpaired_trial_is_fooled_by_the_tasks_its_arms_met(loop: MakeLoop) -> None:
+    beliefs = {}
+    for paired in (True, False):
+        under_test = loop(trial={"max_steps": 8, "paired": paired})
+        await train(under_test, range(2), lambda member, place: (place % 3) / 2)
+        await under_test.begin_step(2)
+        assert under_test.open_trial is not None
+        members = {member.arm: member for plan in under_test.plan(2, TASKS) for member in plan.members}
+        old, new = members[Arm.INCUMBENT], members[Arm.CANDIDATE]
+        easy = [GroupPlan(task, (old, old, new, new, new, new)) for task in TASKS[:4]]
+        hard = [GroupPlan(task, (old, old, old, old, new, new)) for task in TASKS[4:]]
+        under_test.record(2, [*play(easy, 2, lambda *_: 1.0), *play(hard, 2, lambda *_: 0.0)])
+        beliefs[paired] = under_test.open_trial.trial.posterior()
+    assert (beliefs[True].effect, beliefs[True].information) == (0.0, 0.0)  # inside a group nothing differs
+    assert beliefs[False].effect > 0
+    assert beliefs[False].information > 0
+
+
+async def test_without_discount_finished_trials_change_nothing(loop: MakeLoop) -> None:
+    """Evidence that points one way early and the other late teaches the paper's rule a finite memory."""
+    memories = {}
+    for discount in (True, False):
+        under_test = loop(method=Method.RESKILL_PAPER, trial={"discount": discount})
+        for step in range(40):
+            flip = (step // 3) % 2
+            await train(
+                under_test,
+                range(step, step + 1),
+                lambda member, place, flip=flip: float((place % 8 == 0) ^ flip),  # type: ignore[misc]
+            )
+        method = trial_method(under_test.config, TrialPurpose.CREATION, under_test.history)
+        memories[discount] = method.settings()["memory"]
+    assert memories[True] is not None
+    assert memories[False] is None  # infinite
+
+
+async def test_a_frozen_policy_is_asked_to_train_on_nothing_while_skills_evolve(loop: MakeLoop) -> None:
+    under_test = loop(update={"frozen": True})
+    for step in range(5):
+        await under_test.begin_step(step)
+        plans = under_test.plan(step, TASKS)
+        assert not any(plan.trained for plan in plans)
+        under_test.record(step, play(plans, step, helpful("prepared-0")))
+    assert [s.name for s in under_test.active] == ["prepared-0"]
+
+
+async def test_skills_that_a_run_starts_with_are_screened_for_pruning_too(loop: MakeLoop) -> None:
+    made = loop(creator={"warm_up": 10_000, "join_after": 1})
+    under_test = SkillsLoop(made.config, made.journal, graded_outcome, active=SkillLibrary((skill("one"),)))
+    masked: set[str] = set()
+    for step in range(20):
+        await under_test.begin_step(step)
+        plans = under_test.plan(step, TASKS)
+        masked |= {name for plan in plans for member in plan.members for name in member.without}
+        under_test.record(step, play(plans, step, helpful("one")))
+    assert masked == {"one"}
+    assert under_test.since == {"one": 0}

@@ -90,6 +90,7 @@ class UpdateConfig(_Strict):
         6000, "Padded tokens a micro-batch; bounds memory (fastest of 2k..20k for the stand-in on 2 cores)."
     )
 
+    frozen: bool = _setting(False, "No update at all: skills evolve, the start policy stays (also `reskill adapt`).")
     max_logprob_gap: PositiveFloat = _setting(
         1e-3,
         "Largest allowed |log-prob when sampled - when re-scored|, nats: 1e-3 for float32 (1e-5 measured), "
@@ -106,6 +107,14 @@ class TrialConfig(_Strict):
     max_steps: PositiveInt = _setting(12, "paired: steps a trial lasts at most (measured; the paper's: 5).")
     effect: PositiveFloat = _setting(
         0.3, "paired: effect worth finding, in within-group standard deviations (trials/boundary)."
+    )
+    paired: bool = _setting(
+        True,
+        "Off, for an ablation: the outcomes of a step are compared as one group, whatever the task (removals stay paired).",
+    )
+    discount: bool = _setting(
+        True,
+        "Off, for an ablation: finished trials teach nothing about how evidence goes stale (no forgetting, M = inf).",
     )
 
 
@@ -126,6 +135,13 @@ class CreatorConfig(_Strict):
         10, "Method decoupled: steps between validation rounds that feed the creator."
     )
     holdout_tasks: PositiveInt = _setting(64, "Method decoupled: train tasks set aside for its validation rounds.")
+    general_triggers: bool = _setting(False, "For an ablation: every skill is always on, whatever its author wrote.")
+    assertions: bool = _setting(
+        True, "Off, for an ablation: nothing is graded, confirmed on held-out tasks or handed on between creations."
+    )
+    adopt_all: bool = _setting(
+        False, "For an ablation of the methods that try: every proposal is adopted at once, and nothing is pruned."
+    )
 
 
 class PruningConfig(_Strict):
@@ -133,6 +149,15 @@ class PruningConfig(_Strict):
 
     enabled: bool = _setting(True, "Screen the skills between trials and try to remove the weakest.")
     min_age: NonNegativeInt = _setting(5, "Steps a skill is in force before a removal is tried.")
+
+
+class MemoryConfig(_Strict):
+    """Method memory: what is remembered and shown."""
+
+    capacity: PositiveInt = _setting(500, "Episodes remembered, one a task; the least useful goes (MemRL keeps all).")
+    candidates: PositiveInt = _setting(10, "Most similar tasks looked at (first phase).")
+    shown: PositiveInt = _setting(1, "Of those, episodes shown in a prompt (second phase).")
+    rate: Annotated[float, Field(gt=0, le=1)] = _setting(0.1, "Of the exponential average of outcomes.")
 
 
 class EvaluationConfig(_Strict):
@@ -179,6 +204,7 @@ class RunConfig(_Strict):
     trial: TrialConfig = Field(default_factory=TrialConfig)
     creator: CreatorConfig = Field(default_factory=CreatorConfig)
     pruning: PruningConfig = Field(default_factory=PruningConfig)
+    memory: MemoryConfig = Field(default_factory=MemoryConfig)
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig)
     episode_log: Literal["compact", "tokens"] = _setting(
@@ -199,7 +225,7 @@ class RunConfig(_Strict):
     @property
     def tried(self) -> bool:
         """Whether the method adopts by trial (else it has no skills or adopts untested)."""
-        return self.method in (Method.RESKILL, Method.RESKILL_PAPER)
+        return self.method in (Method.RESKILL, Method.RESKILL_PAPER) and not self.creator.adopt_all
 
     @classmethod
     def build(cls, **settings: Any) -> RunConfig:

@@ -56,7 +56,7 @@ class Evaluator:
         label: str,
         step: int,
     ) -> EvaluationResult:
-        """Success and score on ``split``. Several libraries (placebo draws) take turns by task."""
+        """Success and score on ``split``. Several libraries (placebo draws, memories of each task) take turns by task."""
         tasks = self.tasks(split, limit)
         selectors = [self.agent.selector(library) for library in libraries]
         rollouts = [
@@ -72,16 +72,21 @@ class Evaluator:
             for place in range(self.episodes)
         ]
         played = await play_many(self.agent, rollouts, concurrency=self.concurrency)
-        digests = [library.digest for library in libraries]
         return EvaluationResult(
             policy=policy,
             library=label,
-            digest=digests[0] if len(digests) == 1 else digest_json(digests),
+            digest=digest_of(libraries),
             split=split.value,
             total=score_of(played),
             by_tag=scores_by_tag(played),
             step=step,
         )
+
+
+def digest_of(libraries: Sequence[SkillLibrary]) -> str:
+    """The digest of one library, or one digest over several."""
+    digests = [library.digest for library in libraries]
+    return digests[0] if len(digests) == 1 else digest_json(digests)
 
 
 def scores_by_tag(episodes: Sequence[Episode]) -> dict[str, Score]:

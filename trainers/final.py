@@ -15,7 +15,8 @@ from reskill_agents.episodes import Episode
 from reskill_agents.graphs.agent import Agent
 from reskill_agents.library import SkillLibrary
 from reskill_agents.trainers.config import RunConfig
-from reskill_agents.trainers.evaluation import Evaluator
+from reskill_agents.trainers.episode_memory import EpisodeMemory
+from reskill_agents.trainers.evaluation import Evaluator, digest_of
 from reskill_agents.trainers.placebo import foreign_bodies, placebo_library
 from reskill_agents.trainers.progress import EvaluationResult, Phase, ProgressListener
 from reskill_agents.trainers.run_folder import RunFolder
@@ -43,6 +44,7 @@ class Examination:
     listener: ProgressListener
     policy_path: Path
     results: list[EvaluationResult] = field(default_factory=list)
+    memory: EpisodeMemory | None = None
 
     def __post_init__(self) -> None:
         settings = self.config.evaluation
@@ -62,8 +64,8 @@ class Examination:
 
     async def during(self, step: int, library: SkillLibrary) -> None:
         """The policy after ``step`` steps with the library in force, on the validation split."""
-        label = "skills" if library.skills else "none"
-        await self._play(f"step-{step}", label, Split.VALID, [library], step)
+        carried = self._carried(Split.VALID, library)
+        await self._play(f"step-{step}", "skills" if carried else "none", Split.VALID, carried or [library], step)
 
     async def after(
         self, step: int, library: SkillLibrary, episodes: Sequence[Episode]
@@ -74,16 +76,32 @@ class Examination:
         """
         for split in (Split.VALID, *self.tests):
             await self._play("after", "none", split, [SkillLibrary()], step)
-        if library.skills:
+        if self._carried(Split.VALID, library):
             for split in (Split.VALID, *self.tests):
-                await self._play("after", "skills", split, [library], step)
-            if self.config.evaluation.placebo:
+                await self._play("after", "skills", split, self._carried(split, library), step)
+            if self.config.evaluation.placebo and library.skills:
                 await self._placebo(step, library, episodes)
             engine = self.agent.model.engine
             await engine.publish(self.policy_path, engine.version + 1)
             for split in self.tests:
-                await self._play("before", "skills", split, [library], 0)
+                await self._play("before", "skills", split, self._carried(split, library), 0)
         return tuple(self.results)
+
+    def remember(self, memory: EpisodeMemory) -> None:
+        """Method memory: episodes of ``memory`` stand where other methods have their library, chosen task by task."""
+        self.memory = memory
+
+    def _carried(self, split: Split, library: SkillLibrary) -> list[SkillLibrary]:
+        """What the policy is given beside the task: one library for all tasks of ``split``, or one for each; or none."""
+        if self.memory is None:
+            return [library] if library.skills else []
+        if not self.memory.entries:
+            return []
+        return [self.memory.library_for(task) for task in self.evaluator.tasks(split, self._limit(split))]
+
+    def _limit(self, split: Split) -> int:
+        settings = self.config.evaluation
+        return settings.valid_tasks if split is Split.VALID else settings.tasks
 
     async def _placebo(self, step: int, library: SkillLibrary, episodes: Sequence[Episode]) -> None:
         bodies = foreign_bodies(episodes, library)
@@ -93,15 +111,15 @@ class Examination:
             await self._play("after", "placebo", split, draws, step)
 
     async def _play(self, policy: str, label: str, split: Split, libraries: Sequence[SkillLibrary], step: int) -> None:
-        settings = self.config.evaluation
-        limit = settings.valid_tasks if split is Split.VALID else settings.tasks
-        digest = libraries[0].digest
+        digest = digest_of(libraries)
         for known in self.results:
             same = (known.policy, known.library, known.split, known.step) == (policy, label, split.value, step)
             if same and (label == "placebo" or known.digest == digest):
                 return
         self.listener.phase(Phase.EVALUATING, f"{policy} training, {label}, {split.value}")
-        result = await self.evaluator.evaluate(split, libraries, limit=limit, policy=policy, label=label, step=step)
+        result = await self.evaluator.evaluate(
+            split, libraries, limit=self._limit(split), policy=policy, label=label, step=step
+        )
         self.results.append(result)
         self.folder.write_json(FILE, {"results": self.results})
         self.listener.evaluation(result)

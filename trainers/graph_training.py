@@ -20,7 +20,10 @@ from reskill_agents.graphs.chat_model import PolicyChatModel
 from reskill_agents.graphs.creator_state import Author
 from reskill_agents.library import SkillLibrary
 from reskill_agents.methods import Method
+from reskill_agents.skill import digest_json
+from reskill_agents.store_protocol import SkillStore
 from reskill_agents.trainers.config import LossType, RolloutConfig, RunConfig, UpdateConfig
+from reskill_agents.trainers.episode_memory import EpisodeMemory
 from reskill_agents.trainers.evaluation import score_of, scores_by_tag
 from reskill_agents.trainers.graph_episode import GraphEpisode, RewardFunction
 from reskill_agents.trainers.graph_rollout import (
@@ -58,12 +61,13 @@ async def train_graph(
     reward_fn: RewardFunction,
     *,
     policy: PolicyChatModel,
-    run_dir: Path,
+    run_dir: Path | None = None,
     args: RunConfig | GRPOConfig | None = None,
     weights: Path | None = None,
     inputs: GraphInput = as_message,
     callbacks: Sequence[ProgressListener] = (),
     library: SkillLibrary | None = None,
+    store: SkillStore | None = None,
     author: Author | None = None,
     concurrency: int | None = None,
     recursion_limit: int = 50,
@@ -82,11 +86,14 @@ async def train_graph(
         reward_fn: see :data:`RewardFunction`; TRL's go through ``trl_reward``.
         policy: the model under training; its engine gets the new weights.
         run_dir: the run folder (see ``run_folder``); the trained policy is ``result.policy``, in Hugging Face layout.
+            Default: the ``output_dir`` of a ``GRPOConfig``, else a new folder ``runs/graph``.
         args: settings; TRL's ``GRPOConfig`` is translated (:func:`config_from_trl`). Default: plain GRPO.
         weights: the start policy in Hugging Face layout; default: taken from an in-process engine.
         inputs: the graph's input for a task; default: its text as the user's message.
         callbacks: told what happens.
-        library: in force at the start.
+        library: in force at the start; default: what ``store`` serves.
+        store: of a live app. It serves the library that is in force at the end, entered as an import; evidence and lineage
+            stay in the run folder.
         author: who writes skills; default: the offline author.
         concurrency: runs at the same time; default: all of a step.
         recursion_limit: LangGraph's; a run that reaches it is scored as it stands.
@@ -98,10 +105,12 @@ async def train_graph(
         Exception: the graph's own, when every run of a step failed.
     """
     config = _config(args)
-    _check(config, graph, policy, library)
+    if store is not None and library is None and not isinstance(graph, CompiledGraph):
+        library = store.active().library
+    _check(config, graph, policy, library, store)
     torch.set_num_threads(config.threads)
     listener = Listeners(tuple(callbacks))
-    with RunFolder(run_dir, config, resume=resume) as folder:
+    with RunFolder(run_dir or _folder(args, resume), config, resume=resume) as folder:
         start = weights or start_policy(policy, folder.path / START)
         player = GraphPlayer(_factory(graph), policy, reward_fn, inputs, recursion_limit)
         held_out = [task for task in tasks if task.split is not Split.TRAIN]
@@ -113,7 +122,18 @@ async def train_graph(
             reward=train_reward,
             library=library or SkillLibrary(),
         )
-        return await Trainer(config, stage, start, folder, policy.engine, listener, author).run(resume)
+        result = await Trainer(config, stage, start, folder, policy.engine, listener, author).run(resume)
+    if store is not None and store.active().library.digest != result.library.digest:
+        store.activate(result.library, reason=f"trained: {result.steps} steps, {result.run_dir.name}")
+    return result
+
+
+def _folder(args: RunConfig | GRPOConfig | None, resume: bool) -> Path:
+    if args is not None and not isinstance(args, RunConfig) and args.output_dir:
+        return Path(args.output_dir)
+    from reskill_agents.trainers.job import RUNS, choose_run_dir
+
+    return choose_run_dir(RUNS, "graph", resume=resume)
 
 
 def train_reward(episode: Episode) -> float | None:
@@ -181,7 +201,13 @@ def _factory(graph: CompiledGraph | GraphFactory) -> GraphFactory:
     return (lambda _: graph) if isinstance(graph, CompiledGraph) else graph
 
 
-def _check(config: RunConfig, graph: object, policy: PolicyChatModel, library: SkillLibrary | None) -> None:
+def _check(
+    config: RunConfig,
+    graph: object,
+    policy: PolicyChatModel,
+    library: SkillLibrary | None,
+    store: SkillStore | None,
+) -> None:
     if policy.frozen:
         raise ConfigError("the policy is frozen; nothing would be trained")
     if policy.temperature != config.rollout.temperature:
@@ -189,7 +215,8 @@ def _check(config: RunConfig, graph: object, policy: PolicyChatModel, library: S
             f"the policy samples at temperature {policy.temperature}, but rollout.temperature is "
             f"{config.rollout.temperature}; make them equal"
         )
-    if isinstance(graph, CompiledGraph) and (config.method is not Method.GRPO or library is not None):
+    skilled = config.method is not Method.GRPO or library is not None or store is not None
+    if isinstance(graph, CompiledGraph) and skilled:
         raise ConfigError("a compiled graph has its skills built in; pass a function of a SkillLibrary to change them")
 
 
@@ -204,6 +231,7 @@ class GraphExamination:
     listener: ProgressListener
     concurrency: int | None = None
     results: list[EvaluationResult] = field(default_factory=list)
+    memory: EpisodeMemory | None = None
 
     def __post_init__(self) -> None:
         try:  # of the run that is resumed
@@ -212,26 +240,37 @@ class GraphExamination:
         except (OSError, ValueError, KeyError, ValidationError):
             self.results = []
 
+    def remember(self, memory: EpisodeMemory) -> None:
+        """Method memory: episodes of ``memory`` stand where other methods have their library, chosen task by task."""
+        self.memory = memory
+
     async def before(self) -> None:
         """The start policy, without skills."""
         self.results = []
-        await self._play("before", SkillLibrary(), 0)
+        await self._play("before", "none", lambda _: SkillLibrary(), 0)
 
     async def during(self, step: int, library: SkillLibrary) -> None:
         """The policy after ``step`` steps with the library in force."""
-        await self._play(f"step-{step}", library, step)
+        carried = self._carried(library)
+        await self._play(f"step-{step}", "skills" if carried else "none", carried or (lambda _: library), step)
 
     async def after(
         self, step: int, library: SkillLibrary, episodes: Sequence[Episode]
     ) -> tuple[EvaluationResult, ...]:
         """The trained policy without skills and with them."""
-        await self._play("after", SkillLibrary(), step)
-        if library.skills:
-            await self._play("after", library, step)
+        await self._play("after", "none", lambda _: SkillLibrary(), step)
+        carried = self._carried(library)
+        if carried:
+            await self._play("after", "skills", carried, step)
         return tuple(self.results)
 
-    async def _play(self, name: str, library: SkillLibrary, step: int) -> None:
-        label = "skills" if library.skills else "none"
+    def _carried(self, library: SkillLibrary) -> Callable[[Task], SkillLibrary] | None:
+        """What a run is given beside its task; ``None``: nothing is there to give."""
+        if self.memory is not None:
+            return self.memory.library_for if self.memory.entries else None
+        return (lambda _: library) if library.skills else None
+
+    async def _play(self, name: str, label: str, carried: Callable[[Task], SkillLibrary], step: int) -> None:
         for split in Split:
             tasks = [task for task in self.tasks if task.split is split]
             if len(tasks) > self.config.evaluation.tasks:
@@ -240,15 +279,15 @@ class GraphExamination:
                 continue
             self.listener.phase(Phase.EVALUATING, f"{name} training, {label}, {split.value}")
             runs = [
-                GraphRun(task, library, f"eval-{name}-{label}-{split}-t{number}-e{place}",
+                GraphRun(task, carried(task), f"eval-{name}-{label}-{split}-t{number}-e{place}",
                          (self.config.seed, _EVALUATION, number, place))
                 for number, task in enumerate(tasks)
                 for place in range(self.config.evaluation.episodes)
             ]  # fmt: skip
             played = await self.player.play(runs, concurrency=self.concurrency)
-            result = EvaluationResult(
-                name, label, library.digest, split.value, score_of(played), scores_by_tag(played), step
-            )
+            digests = dict.fromkeys(run.library.digest for run in runs)
+            digest = next(iter(digests)) if len(digests) == 1 else digest_json(list(digests))
+            result = EvaluationResult(name, label, digest, split.value, score_of(played), scores_by_tag(played), step)
             self.results.append(result)
             self.folder.write_json(_FILE, {"results": self.results})
             self.listener.evaluation(result)

@@ -21,6 +21,7 @@ from reskill_agents.trainers.checkpoint import latest_checkpoint, write_checkpoi
 from reskill_agents.trainers.clock import Clock
 from reskill_agents.trainers.config import EngineName, RunConfig
 from reskill_agents.trainers.episode_log import log_episodes
+from reskill_agents.trainers.episode_memory import EpisodeMemory
 from reskill_agents.trainers.final import Examination
 from reskill_agents.trainers.groups import Collector, GroupPlan, PlayedGroup, TaskCursor
 from reskill_agents.trainers.journal import Journal
@@ -112,6 +113,10 @@ class Gatherer(Protocol):
 class Examiner(Protocol):
     """Evaluates before, during and after training (:class:`~reskill_agents.trainers.final.Examination`)."""
 
+    def remember(self, memory: EpisodeMemory) -> None:
+        """Method memory: show episodes of ``memory`` instead of a library."""
+        ...
+
     async def before(self) -> None:
         """The start policy."""
         ...
@@ -186,6 +191,8 @@ class Trainer:
         self.reward = stage.reward
         self.outcome = episode_function(config.trial_outcome)
         self.skills = SkillsLoop(config, Journal(folder, listener), self.outcome, author, active=stage.library)
+        if self.skills.memory is not None:
+            stage.examination.remember(self.skills.memory)
         tasks, held_out = split_tasks(stage.tasks, config, self.skills.traits.validation_rounds)
         self.cursor, self.held_out = TaskCursor(tasks, config.seed), TaskCursor(held_out or tasks, config.seed)
         self.updater = PolicyUpdater(
@@ -252,7 +259,8 @@ class Trainer:
                 self.version += 1
                 await self.publisher.publish(self.version)
         with clock.phase("log"):
-            log_episodes(self.folder, played, tokens=self.config.episode_log == "tokens")
+            advantages = {row.episode_id: row.advantage for row in rows}
+            log_episodes(self.folder, played, advantages=advantages, tokens=self.config.episode_log == "tokens")
         metrics = self._metrics(step, version, library, played, rows, silent, report, clock)
         self.folder.append(Log.METRICS, metrics)
         self.folder.flush()

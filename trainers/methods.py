@@ -27,6 +27,7 @@ class MethodTraits:
         once: the first proposal is the last.
         validation_rounds: the creator reads rounds on held-out train tasks (not trained on) instead of the reservoir.
         prunes: skills are removed on evidence.
+        remembers: successful episodes of similar tasks are shown (:mod:`~reskill_agents.trainers.episode_memory`).
         advantage: of the update.
         gate: what the creator asks of triggers.
     """
@@ -37,6 +38,7 @@ class MethodTraits:
     once: bool = False
     validation_rounds: bool = False
     prunes: bool = False
+    remembers: bool = False
     advantage: Advantage = leave_one_out
     gate: TriggerGate = TriggerGate.PRECISE
 
@@ -46,11 +48,12 @@ def traits_of(config: RunConfig) -> MethodTraits:
     rule = config.trial.rule
     match config.method:
         case Method.RESKILL:
-            return MethodTraits(creates=True, tried=True, rule=rule, prunes=config.pruning.enabled)
+            prunes = config.pruning.enabled and config.tried
+            return MethodTraits(creates=True, tried=config.tried, rule=rule, prunes=prunes)
         case Method.RESKILL_PAPER:
             return MethodTraits(
                 creates=True,
-                tried=True,
+                tried=config.tried,
                 rule=TrialMethodName.DISCOUNTED_BETA,
                 advantage=group_normalised_whitened,
                 gate=TriggerGate.PAPER,
@@ -61,6 +64,8 @@ def traits_of(config: RunConfig) -> MethodTraits:
             return MethodTraits(creates=True, tried=False, rule=rule, once=True)
         case Method.DECOUPLED:
             return MethodTraits(creates=True, tried=False, rule=rule, validation_rounds=True)
+        case Method.MEMORY:
+            return MethodTraits(creates=False, tried=False, rule=rule, remembers=True)
 
 
 def trial_method(config: RunConfig, purpose: TrialPurpose, history: TrialHistory) -> TrialMethod:
@@ -68,4 +73,5 @@ def trial_method(config: RunConfig, purpose: TrialPurpose, history: TrialHistory
     if purpose is TrialPurpose.PRUNING:
         return RemovalMethod(Triangle(effect=WORTH, max_steps=config.trial.max_steps))
     boundary = Triangle(effect=config.trial.effect, max_steps=config.trial.max_steps)
-    return method_for(traits_of(config).rule, history, boundary=boundary)
+    known = history if config.trial.discount else TrialHistory()
+    return method_for(traits_of(config).rule, known, boundary=boundary)

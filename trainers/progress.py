@@ -175,7 +175,7 @@ class EvaluationResult:
 
     Args:
         policy: ``before`` or ``after`` training, or ``step-N``.
-        library: ``none``, ``skills`` or ``placebo``; ``digest`` says which one exactly.
+        library: ``none``, ``skills`` (method memory: the episodes it shows) or ``placebo``; ``digest`` says which exactly.
         split: of the tasks.
         total: over all tasks.
         by_tag: the same by task tag, key ``name=value``.

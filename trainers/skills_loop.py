@@ -20,6 +20,7 @@ from reskill_agents.packs import Fact, Lineage
 from reskill_agents.reservoir import Reservoir
 from reskill_agents.trainers.config import RunConfig
 from reskill_agents.trainers.creation import Creation
+from reskill_agents.trainers.episode_memory import EpisodeMemory
 from reskill_agents.trainers.groups import GroupPlan, Member, PlayedGroup, Role
 from reskill_agents.trainers.journal import Journal
 from reskill_agents.trainers.lineage import adopted
@@ -73,7 +74,12 @@ class SkillsLoop:
         self.traits = traits_of(self.config)
         self.reservoir = Reservoir(self.config.creator.reservoir)
         self.pruner = Pruner(self.outcome, self.config.seed)
+        self.memory = EpisodeMemory(self.config.memory, self.outcome) if self.traits.remembers else None
         self._pruning_step = False
+        if self.active.skills:  # what a run starts with may be pruned like what it adopts
+            names = [skill.name for skill in self.active]
+            self.pruner.screen = self.pruner.screen.for_library(names)
+            self.since = dict.fromkeys(names, 0)
 
     @property
     def verdict_due(self) -> bool:
@@ -83,7 +89,13 @@ class SkillsLoop:
     @property
     def creation_config(self) -> CreationConfig:
         """What the creator is told."""
-        return CreationConfig(capacity=self.config.creator.capacity, gate=self.traits.gate)
+        settings = self.config.creator
+        return CreationConfig(
+            capacity=settings.capacity,
+            gate=self.traits.gate,
+            general_triggers=settings.general_triggers,
+            assertions=settings.assertions,
+        )
 
     async def begin_step(self, step: int) -> None:
         """Carry out what is due before ``step``."""
@@ -110,7 +122,11 @@ class SkillsLoop:
         return self.traits.validation_rounds and step % every == every - 1
 
     def plan(self, step: int, tasks: Sequence[Task]) -> list[GroupPlan]:
-        """Every rollout's library, fixed before sampling (invariant 3)."""
+        """Every rollout's library, fixed before sampling (invariant 3). Nothing is trained while weights are frozen."""
+        plans = self._plans(step, tasks)
+        return [replace(plan, trained=False) for plan in plans] if self.config.update.frozen else plans
+
+    def _plans(self, step: int, tasks: Sequence[Task]) -> list[GroupPlan]:
         size = self.config.rollout.group_size
         self._pruning_step = False
         if self.is_validation_round(step):
@@ -120,19 +136,26 @@ class SkillsLoop:
             return [GroupPlan(task, self._trial_members(self.open_trial, size)) for task in tasks]
         masked = self.pruner.plan(tasks, size, self.active) if self.traits.prunes else None
         self._pruning_step = masked is not None
-        return masked or [GroupPlan(task, (Member(Role.ACTIVE, self.active),) * size) for task in tasks]
+        return masked or [GroupPlan(task, (Member(Role.ACTIVE, self._carried(task)),) * size) for task in tasks]
+
+    def _carried(self, task: Task) -> SkillLibrary:
+        return self.active if self.memory is None else self.memory.library_for(task)
 
     def record(self, step: int, played: Sequence[PlayedGroup]) -> None:
         """Take the evidence of a step: trial and reservoir (episodes of evaluation splits never get here)."""
         wanted = self.is_validation_round(step) or not self.traits.validation_rounds
         if self.traits.creates and wanted:
             self.reservoir.add(*(_without_tokens(e) for one in played for e in one.group.episodes))
+        if self.memory is not None:
+            self.memory.record(played)
         self.pruner.record(played, pruning_step=self._pruning_step)
         if self.open_trial is not None:
             groups = [
                 [(member.arm, self.outcome(episode)) for member, episode in one.pairs if member.arm is not None]
                 for one in played
             ]
+            if not self.config.trial.paired and self.open_trial.purpose is not TrialPurpose.PRUNING:
+                groups = [[pair for group in groups for pair in group]]
             self.open_trial.trial.record_step(groups)
             self.journal.trial_fact(step, self.open_trial.trial.facts()[self._last_step_fact()])
 

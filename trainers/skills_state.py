@@ -41,6 +41,7 @@ def skills_to_state(loop: SkillsLoop) -> dict[str, object]:
         "creations": loop.creations,
         "trials": loop.trials,
         "next_creation": loop.next_creation,
+        **({"memory": loop.memory.to_state()} if loop.memory is not None else {}),
     }
 
 
@@ -63,6 +64,8 @@ def restore_skills(loop: SkillsLoop, state: Mapping[str, object]) -> None:
         loop.creations = _integer(state["creations"])
         loop.trials = _integer(state["trials"])
         loop.next_creation = _integer(state["next_creation"])
+        if loop.memory is not None:
+            loop.memory.restore(state["memory"])
         loop.open_trial = _trial_from_state(_mapping(state["trial"])) if state["trial"] else None
         if state["pending"]:
             pending = _mapping(state["pending"])

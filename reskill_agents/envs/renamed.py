@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from reskill_agents.directives import STOP_WORDS
 from reskill_agents.environment import (
+    AdaptableWorld,
     Choice,
     Environment,
     Observation,
@@ -102,6 +103,10 @@ class RenamedWorld:
     def tasks(self, split: Split) -> Sequence[Task]:
         """The tasks of the world beneath."""
         return self._world.tasks(split)
+
+    def adaptation_tasks(self) -> Sequence[Task]:
+        """Those of the world beneath; empty where it has none."""
+        return self._world.adaptation_tasks() if isinstance(self._world, AdaptableWorld) else ()
 
     def make(self) -> Environment:
         """A new environment in invented words."""

@@ -79,21 +79,28 @@ class WebShopWorld:
         self._catalogue = Catalogue(self._stock.products)
         self._index = SearchIndex(product.document for product in self._stock.products)
         self._grader = Grader(strict_original=strict_original)
-        self._tasks = {split: self._make_tasks(split) for split in Split}
+        self._tasks = {split: self._make_tasks(self._stock.splits[split], split) for split in Split}
+        self._adapt = self._make_tasks(self._stock.adapt, Split.TRAIN)
         self._goals: dict[str, Goal] = {
-            _task_id(number): self._stock.goals[number] for numbers in self._stock.splits.values() for number in numbers
+            _task_id(number): self._stock.goals[number]
+            for numbers in (*self._stock.splits.values(), self._stock.adapt)
+            for number in numbers
         }
 
-    def _make_tasks(self, split: Split) -> tuple[Task, ...]:
+    def _make_tasks(self, numbers: Sequence[int], split: Split) -> tuple[Task, ...]:
         goals = self._stock.goals
         return tuple(
             Task(_task_id(number), goals[number].instruction, split, {"goals": goals[number].source.value})
-            for number in self._stock.splits[split]
+            for number in numbers
         )
 
     def tasks(self, split: Split) -> Sequence[Task]:
         """The tasks of a split, always in the same order. Official splits by index have no unseen test."""
         return self._tasks[split]
+
+    def adaptation_tasks(self) -> Sequence[Task]:
+        """Further requests of the generated shop, for test-time adaptation; none for official data."""
+        return self._adapt
 
     def goal(self, task: Task) -> Goal:
         """What ``task`` asks for; for tests and oracles, never for agents."""

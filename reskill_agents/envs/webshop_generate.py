@@ -34,10 +34,11 @@ _ASIN = "BCDFGHJKLMNPQRSTVWXYZ0123456789"
 
 @dataclass(frozen=True, slots=True)
 class GeneratedShop:
-    """The products in document order and the goals in a shuffled order."""
+    """The products in document order and the goals in a shuffled order; ``spare``: further ones, no two alike."""
 
     products: tuple[Product, ...]
     goals: tuple[Goal, ...]
+    spare: tuple[Goal, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,8 @@ def generate_shop(seed: int) -> GeneratedShop:
     rng = random.Random(f"shop/{seed}")
     products: list[Product] = []
     goals: list[Goal] = []
+    spare: list[Goal] = []
+    later = random.Random(f"shop/{seed}/spare")  # of its own: the shop is the same with and without spare goals
     taken: set[str] = set()
     for department in DEPARTMENTS:
         for kind in department.types:
@@ -66,10 +69,14 @@ def generate_shop(seed: int) -> GeneratedShop:
                 of_type.extend(members)
             products.extend(of_type)
             for product, family in wanted:
-                goals.extend(_goals(product, family, of_type, rng))
+                asked = _goals(product, family, of_type, rng)
+                goals.extend(asked)
+                known = {goal.options for goal in asked}
+                spare.extend(g for g in _goals(product, family, of_type, later) if g.options not in known)
     rng.shuffle(products)
     rng.shuffle(goals)
-    return GeneratedShop(tuple(products), tuple(goals))
+    later.shuffle(spare)
+    return GeneratedShop(tuple(products), tuple(goals), tuple(spare))
 
 
 def _families(department: Department, kind: ProductType, rng: random.Random) -> list[_Family]:

@@ -20,7 +20,8 @@ from reskill_agents.envs.webshop_splits import INDEX_SPLITS_FROM, SHUFFLE_SEED, 
 class Stock:
     """Products in document order, goals, and the numbers of the goals of each split in task order.
 
-    ``source``: where the data comes from, without machine paths. ``split_rule``: how the splits were made.
+    ``source``: where the data comes from, without machine paths. ``split_rule``: how the splits were made. ``adapt``:
+    numbers of further goals, for test-time adaptation.
     """
 
     products: tuple[Product, ...]
@@ -28,13 +29,19 @@ class Stock:
     splits: Mapping[Split, Sequence[int]]
     source: str
     split_rule: str
+    adapt: Sequence[int] = ()
 
 
 def generated_stock(seed: int) -> Stock:
-    """The generated catalogue; whole product types are held out for the unseen test."""
+    """The generated catalogue; whole product types are held out for the unseen test.
+
+    Goals to adapt on are spare ones for products that train goals are about: no test asks for those products.
+    """
     shop = generate_shop(seed)
     splits = split_by_type([(goal.query, goal.asin) for goal in shop.goals], seed=seed)
-    return Stock(shop.products, shop.goals, splits, "generated", "type")
+    known = {shop.goals[number].asin for number in splits[Split.TRAIN]}
+    adapt = [number for number, goal in enumerate(shop.spare, len(shop.goals)) if goal.asin in known]
+    return Stock(shop.products, (*shop.goals, *shop.spare), splits, "generated", "type", adapt)
 
 
 def official_stock(data: Path, *, products: int | None, seed: int) -> Stock:
