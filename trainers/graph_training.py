@@ -31,14 +31,12 @@ from reskill_agents.trainers.graph_rollout import (
     GraphRun,
     as_message,
 )
+from reskill_agents.trainers.listeners import Listeners
 from reskill_agents.trainers.loop import RunResult, Stage, Trainer
 from reskill_agents.trainers.progress import (
     EvaluationResult,
     Phase,
     ProgressListener,
-    ProposalEvent,
-    StepMetrics,
-    VerdictEvent,
 )
 from reskill_agents.trainers.run_folder import RunFolder
 
@@ -252,38 +250,6 @@ class GraphExamination:
             self.results.append(result)
             self.folder.write_json(_FILE, {"results": self.results})
             self.listener.evaluation(result)
-
-
-@dataclass(frozen=True)
-class Listeners:
-    """Several listeners as one."""
-
-    each: tuple[ProgressListener, ...] = ()
-
-    def phase(self, phase: Phase, detail: str) -> None:
-        """The run begins to do something else."""
-        for one in self.each:
-            one.phase(phase, detail)
-
-    def step(self, metrics: StepMetrics, steps: int) -> None:
-        """A step ended."""
-        for one in self.each:
-            one.step(metrics, steps)
-
-    def proposal(self, event: ProposalEvent) -> None:
-        """A creation round ended."""
-        for one in self.each:
-            one.proposal(event)
-
-    def verdict(self, event: VerdictEvent) -> None:
-        """A trial ended."""
-        for one in self.each:
-            one.verdict(event)
-
-    def evaluation(self, result: EvaluationResult) -> None:
-        """An evaluation ended."""
-        for one in self.each:
-            one.evaluation(result)
 
 
 __all__ = ["RunResult", "config_from_trl", "start_policy", "train_graph"]
