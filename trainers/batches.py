@@ -39,7 +39,7 @@ class Batch:
         trial, reservoir: after its evidence.
         resampled: groups in ``played`` that dynamic sampling added.
         clock: counts on through the update.
-        stops: the next step must not begin before this one is updated and saved.
+        checkpoint, evaluation: due behind its update.
     """
 
     step: int
@@ -51,7 +51,13 @@ class Batch:
     resampled: int
     training: TrainingSet
     clock: Clock
-    stops: bool
+    checkpoint: bool
+    evaluation: bool
+
+    @property
+    def stops(self) -> bool:
+        """Whether the next step must not begin before this one is updated and saved."""
+        return self.checkpoint or self.evaluation
 
 
 def is_silent(one: PlayedGroup, reward: EpisodeFunction) -> bool:

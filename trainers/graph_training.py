@@ -228,13 +228,17 @@ class GraphExamination:
             await self._play("after", library, step)
         return tuple(self.results)
 
+    def _known(self, name: str, label: str, split: Split, step: int) -> bool:
+        played = ((one.policy, one.library, one.split, one.step) for one in self.results)
+        return (name, label, split.value, step) in played
+
     async def _play(self, name: str, library: SkillLibrary, step: int) -> None:
         label = "skills" if library.skills else "none"
         for split in Split:
             tasks = [task for task in self.tasks if task.split is split]
             if len(tasks) > self.config.evaluation.tasks:
                 tasks = random.Random(f"evaluation/{split}").sample(tasks, self.config.evaluation.tasks)
-            if not tasks:
+            if not tasks or self._known(name, label, split, step):
                 continue
             self.listener.phase(Phase.EVALUATING, f"{name} training, {label}, {split.value}")
             runs = [

@@ -234,6 +234,8 @@ class Trainer:
             self.folder.cut_logs({})
             self.skills.journal.library(0, 0, self.skills.active, {})
             await self.examination.before()
+        elif self._evaluation_due(start):  # it stands behind the checkpoint: a kill may have come between them
+            await self.examination.during(start, self.skills.active)
         self.listener.phase(Phase.TRAINING, f"{self.config.steps} steps")
         steps, lag = self.config.steps, self.config.rollout.max_staleness
         if lag:
@@ -277,9 +279,19 @@ class Trainer:
             self.choice.record(played)
             kept = chosen(played, self.reward, len(plans) if extra else None)
             training = training_set(kept, self.reward, self.advantage)
-        stops = self._checkpoint_due(step + 1) or self._evaluation_due(step + 1)
-        trial, reservoir = self.skills.trial_state(), len(self.skills.reservoir)
-        return Batch(step, version, library, trial, reservoir, played, len(extra), training, clock, stops)
+        return Batch(
+            step=step,
+            version=version,
+            library=library,
+            trial=self.skills.trial_state(),
+            reservoir=len(self.skills.reservoir),
+            played=played,
+            resampled=len(extra),
+            training=training,
+            clock=clock,
+            checkpoint=self._checkpoint_due(step + 1),
+            evaluation=self._evaluation_due(step + 1),
+        )
 
     async def _learn(self, batch: Batch) -> None:
         """The second half: update, publish, log; then what is due between this step and the next."""
@@ -296,9 +308,9 @@ class Trainer:
         self.folder.append(Log.METRICS, metrics)
         self.folder.flush()
         self.listener.step(metrics, self.config.steps)
-        if self._checkpoint_due(done):
+        if batch.checkpoint:
             self._checkpoint(done)
-        if self._evaluation_due(done):
+        if batch.evaluation:
             await self.examination.during(done, self.skills.active)
 
     async def _update(self, batch: Batch) -> UpdateReport:
