@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -281,11 +282,18 @@ def test_tokens_of_older_weights_are_not_compared_and_their_age_is_counted(polic
 
 def test_checkpointed_activations_give_the_same_update(policy: Path, tmp_path: Path) -> None:
     plain, saving = updater(policy, tmp_path / "a"), updater(policy, tmp_path / "b", gradient_checkpointing=True)
-    assert saving.model.is_gradient_checkpointing
     rows = sampled_rows(plain, noise=0.2)
+    passes = {"plain": 0, "saving": 0}
+
+    def count(name: str) -> Callable[..., None]:
+        return lambda *_: passes.update({name: passes[name] + 1})
+
+    for name, one in (("plain", plain), ("saving", saving)):
+        one.model.get_submodule("model.layers.0.mlp").register_forward_pre_hook(count(name))
     assert saving.update(rows, episodes=7).grad_norm == pytest.approx(
         plain.update(rows, episodes=7).grad_norm, rel=1e-5
     )
+    assert passes == {"plain": 1, "saving": 2}
 
 
 def test_bfloat16_computes_roughly_the_same_and_keeps_the_weights_in_float32(policy: Path, tmp_path: Path) -> None:
