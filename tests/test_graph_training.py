@@ -29,7 +29,7 @@ from reskill_agents.trainers.graph_rollout import GraphPlayer, GraphRun
 from reskill_agents.trainers.graph_training import config_from_trl
 from reskill_agents.trainers.rows import rows_of, sampled_tokens
 from reskill_agents.trainers.tool_caller import CallGrammar, clone_tool_caller, load_tool_caller
-from reskill_agents.trainers.update import _no_activation_checkpointing
+from reskill_agents.trainers.trl_trainer import activation_checkpointing
 
 GRAMMAR = CallGrammar(["a", "b", "yes", "no"], ["ask"])
 TASKS = [Task(x, x, split, {"answer": "yes"}) for x in "ab" for split in (Split.TRAIN, Split.VALID)]
@@ -167,7 +167,7 @@ def test_trl_settings_are_translated(tmp_path: Path) -> None:
     args = GRPOConfig(
         output_dir=str(tmp_path), use_cpu=True, bf16=False, max_steps=7, num_generations=4, learning_rate=1e-4,
         per_device_train_batch_size=8, gradient_accumulation_steps=1, beta=0.1, loss_type="grpo",
-        **_no_activation_checkpointing(),
+        **activation_checkpointing(),
     )  # fmt: skip
     found = config_from_trl(args)
     assert (found.steps, found.rollout.groups, found.rollout.group_size) == (7, 2, 4)

@@ -15,6 +15,7 @@ from trainer_runs import Crash, CrashAt, Watcher, go, lines, small_config
 
 from reskill_agents.errors import ConfigError
 from reskill_agents.trainers.config import RunConfig
+from reskill_agents.trainers.progress import Phase
 
 LOGS = ("metrics.jsonl", "episodes.jsonl", "trials.jsonl")
 
@@ -87,6 +88,22 @@ def test_a_checkpoint_is_written_before_a_verdict_takes_effect(unbroken: Path, p
     assert (tmp_path / "checkpoints" / f"step-{step:06d}").is_dir()
     go(config(), policy, tmp_path, resume=True)
     assert_equal_runs(unbroken, tmp_path)
+
+
+def test_an_evaluation_due_behind_a_checkpoint_is_made_up_for(policy: Path, tmp_path: Path) -> None:
+    """Killed when the checkpoint was written and the evaluation of that step was not."""
+    settings = small_config(steps=4, checkpoint={"every": 2}, evaluation={"tasks": 2, "valid_tasks": 2, "every": 2})
+    go(settings, policy, tmp_path / "whole")
+
+    class CrashBeforeEvaluation(Watcher):
+        def phase(self, phase: Phase, detail: str) -> None:
+            if detail.startswith("step-2"):
+                raise Crash
+
+    with pytest.raises(Crash):
+        go(settings, policy, tmp_path / "broken", listener=CrashBeforeEvaluation())
+    go(settings, policy, tmp_path / "broken", resume=True)
+    assert_equal_runs(tmp_path / "whole", tmp_path / "broken")
 
 
 PROGRAM = """

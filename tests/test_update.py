@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,11 +44,17 @@ def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def updater(policy: Path, tmp_path: Path, *, temperature: float = 1.0, **settings: object) -> PolicyUpdater:
-    made = PolicyUpdater(
-        policy, UpdateConfig.model_validate(settings), temperature=temperature, steps=5, work_dir=tmp_path
+def updater(
+    policy: Path, tmp_path: Path, *, temperature: float = 1.0, corrected: bool = False, **settings: object
+) -> PolicyUpdater:
+    return PolicyUpdater(
+        policy,
+        UpdateConfig.model_validate(settings),
+        temperature=temperature,
+        steps=5,
+        work_dir=tmp_path,
+        corrected=corrected,
     )
-    return made
 
 
 def sampled_rows(policy: PolicyUpdater, *, noise: float, seed: int = 0, count: int = 7) -> list[Row]:
@@ -67,19 +74,47 @@ def sampled_rows(policy: PolicyUpdater, *, noise: float, seed: int = 0, count: i
     return filled
 
 
-def hand_written(model: torch.nn.Module, rows: list[Row], *, temperature: float = 1.0) -> dict[str, torch.Tensor]:
-    """Per-row lists of the clipped objective, one row at a time, no padding: the contract."""
+def hand_written(
+    model: torch.nn.Module, rows: list[Row], *, temperature: float = 1.0, loss: LossType = LossType.DR_GRPO
+) -> dict[str, torch.Tensor]:
+    """Per-row sums of each loss, one row at a time, no padding, from the papers' formulas: the contract."""
     losses, weights = [], []
     for row in rows:
-        ids = torch.tensor([row.token_ids])
-        logits = model(input_ids=ids).logits[0, :-1] / temperature
-        logps = logits.log_softmax(-1).gather(-1, ids[0, 1:, None])[:, 0]
-        on = torch.tensor(row.trained[1:])
-        ratio = torch.exp(logps[on] - torch.tensor(row.logprobs[1:])[on])
-        clipped = ratio.clamp(0.8, 1.2)
-        losses.append(-torch.minimum(ratio * row.advantage, clipped * row.advantage))
+        logps, on = row_logps(model, row, temperature)
+        ratio = torch.exp(logps - torch.tensor(row.logprobs[1:])[on])
+        losses.append(-TOKEN_OBJECTIVES.get(loss, ppo_clip)(ratio, logps, row.advantage))
         weights.append(float(on.sum()))
     return {"sums": torch.stack([loss.sum() for loss in losses]), "tokens": torch.tensor(weights)}
+
+
+def row_logps(model: torch.nn.Module, row: Row, temperature: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probs of the trained tokens of one row, and which those are among ``token_ids[1:]``."""
+    ids = torch.tensor([row.token_ids])
+    logits = model(input_ids=ids).logits[0, :-1] / temperature
+    on = torch.tensor(row.trained[1:])
+    return logits.log_softmax(-1).gather(-1, ids[0, 1:, None])[:, 0][on], on
+
+
+def ppo_clip(ratio: torch.Tensor, logps: torch.Tensor, advantage: float) -> torch.Tensor:
+    return torch.minimum(ratio * advantage, ratio.clamp(0.8, 1.2) * advantage)
+
+
+def cispo(ratio: torch.Tensor, logps: torch.Tensor, advantage: float) -> torch.Tensor:
+    return ratio.clamp(max=1.2).detach() * advantage * logps
+
+
+def sapo(ratio: torch.Tensor, logps: torch.Tensor, advantage: float) -> torch.Tensor:
+    temperature = 1.0 if advantage > 0 else 1.05
+    return torch.sigmoid(temperature * (ratio - 1)) * 4 / temperature * advantage
+
+
+def vespo(ratio: torch.Tensor, logps: torch.Tensor, advantage: float) -> torch.Tensor:
+    power, rate = (2.0, 3.0) if advantage >= 0 else (3.0, 2.0)
+    weight = ratio.detach().prod()
+    return math.e**rate * weight**power * torch.exp(-rate * weight) * advantage * logps
+
+
+TOKEN_OBJECTIVES = {LossType.CISPO: cispo, LossType.SAPO: sapo, LossType.VESPO: vespo}
 
 
 def gradient(model: torch.nn.Module) -> torch.Tensor:
@@ -93,14 +128,16 @@ def test_trls_loss_equals_the_hand_written_one(policy: Path, tmp_path: Path, los
         policy, tmp_path, loss=loss, normaliser_tokens=11, tokens_per_micro_batch=budget, max_grad_norm=1e9
     )
     rows = sampled_rows(under_test, noise=0.4)
-    parts = hand_written(under_test.model, rows)
+    parts = hand_written(under_test.model, rows, loss=loss)
     episodes = 9  # two of them carry no gradient but count
+    by_token = parts["sums"].sum() / parts["tokens"].sum()
+    by_row = (parts["sums"] / parts["tokens"]).sum() / episodes
     expected = {
         LossType.DR_GRPO: parts["sums"].sum() / (episodes * 11),
-        LossType.GRPO: (parts["sums"] / parts["tokens"]).sum() / episodes,
-        LossType.BNPO: parts["sums"].sum() / parts["tokens"].sum(),
-        LossType.DAPO: parts["sums"].sum() / parts["tokens"].sum(),
-    }[loss]
+        LossType.GRPO: by_row,
+        LossType.SAPO: by_row,
+        LossType.LUSPO: parts["sums"].sum() / episodes,
+    }.get(loss, by_token)
     expected.backward()  # type: ignore[no-untyped-call]
     target = float(expected.detach())
     expected_norm = float(gradient(under_test.model).norm())
@@ -108,7 +145,21 @@ def test_trls_loss_equals_the_hand_written_one(policy: Path, tmp_path: Path, los
     report = under_test.update(rows, episodes=episodes)
     assert report.loss == pytest.approx(target, rel=1e-5, abs=1e-7)
     assert report.grad_norm == pytest.approx(expected_norm, rel=1e-5)
-    assert 0.0 < report.clip_rate < 1.0
+    assert (0.0 < report.clip_rate < 1.0) is (loss not in (LossType.SAPO, LossType.VESPO))
+
+
+@pytest.mark.parametrize("loss", [LossType.GRPO, LossType.LUSPO])
+def test_ratios_of_whole_sequences_are_geometric_means(policy: Path, tmp_path: Path, loss: LossType) -> None:
+    """GSPO and LUSPO: one clipped ratio a row, exp of the mean log ratio; LUSPO counts it once a token."""
+    under_test = updater(policy, tmp_path, loss=loss, importance_level="sequence", tokens_per_micro_batch=60)
+    rows = sampled_rows(under_test, noise=0.6)
+    expected = 0.0
+    for row in rows:
+        logps, on = row_logps(under_test.model, row)
+        ratio = torch.exp((logps - torch.tensor(row.logprobs[1:])[on]).mean())
+        times = int(on.sum()) if loss is LossType.LUSPO else 1
+        expected -= times * float(ppo_clip(ratio, logps, row.advantage).detach()) / 7
+    assert under_test.update(rows, episodes=7).loss == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_temperature_is_in_the_loss(policy: Path, tmp_path: Path) -> None:
@@ -173,3 +224,83 @@ def test_reward_goes_up_on_what_is_reinforced(policy: Path, tmp_path: Path) -> N
         under_test.update([replace(good, logprobs=(0.0, 0.0, logp))], episodes=1)
     assert under_test.score([good])[0][0] > start + 0.5
     assert math.isfinite(start)
+
+
+def test_truncated_weights_replace_the_behaviour_ratio_token_by_token(policy: Path, tmp_path: Path) -> None:
+    """Decoupled PPO after one update: gradient = min(policy / behaviour, cap) A grad log p, nothing is clipped."""
+    under_test = updater(
+        policy, tmp_path, corrected=True, normaliser_tokens=10, max_grad_norm=1e9, tokens_per_micro_batch=60
+    )
+    rows = sampled_rows(under_test, noise=1.0)
+    weights, surrogate = [], []
+    for row in rows:
+        logps, on = row_logps(under_test.model, row)
+        ratio = torch.exp(logps - torch.tensor(row.logprobs[1:])[on]).detach()
+        weights.append(ratio)
+        surrogate.append(-(ratio.clamp(max=2.0) * row.advantage * logps).sum())
+    (torch.stack(surrogate).sum() / 70).backward()  # type: ignore[no-untyped-call]
+    expected = float(gradient(under_test.model).norm())
+    under_test.model.zero_grad()
+    report = under_test.update(rows, episodes=7)
+    ratios = torch.cat(weights)
+    assert report.grad_norm == pytest.approx(expected, rel=1e-5)
+    assert report.clip_rate == 0.0
+    assert report.truncated == pytest.approx(float((ratios > 2).float().mean()))
+    assert report.truncated > 0
+    assert report.weight == pytest.approx(float(ratios.clamp(max=2).mean()), rel=1e-5)
+
+
+def test_correction_changes_nothing_where_sampler_and_trainer_agree(policy: Path, tmp_path: Path) -> None:
+    plain, corrected = updater(policy, tmp_path / "a"), updater(policy, tmp_path / "b", corrected=True)
+    rows = sampled_rows(plain, noise=0.0)
+    one, other = plain.update(rows, episodes=7), corrected.update(rows, episodes=7)
+    assert other.grad_norm == pytest.approx(one.grad_norm, rel=1e-4)
+    assert other.weight == pytest.approx(1.0, abs=1e-5)
+    assert other.truncated == 0.0
+
+
+def test_tokens_of_older_weights_are_not_compared_and_their_age_is_counted(policy: Path, tmp_path: Path) -> None:
+    under_test = PolicyUpdater(
+        policy,
+        UpdateConfig(),
+        temperature=1.0,
+        steps=1,
+        work_dir=tmp_path,
+        max_logprob_gap=1e-3,
+        corrected=True,
+    )
+    stale = [
+        replace(row, versions=tuple(3 if on else -1 for on in row.trained))
+        for row in sampled_rows(under_test, noise=0.3)
+    ]
+    report = under_test.update(stale, episodes=7, version=5)
+    assert report.logprob_gap == 0.0
+    assert (report.staleness, report.max_staleness) == (2.0, 2)
+    with pytest.raises(EngineMismatch):
+        under_test.update(stale, episodes=7, version=3)
+
+
+def test_checkpointed_activations_give_the_same_update(policy: Path, tmp_path: Path) -> None:
+    plain, saving = updater(policy, tmp_path / "a"), updater(policy, tmp_path / "b", gradient_checkpointing=True)
+    rows = sampled_rows(plain, noise=0.2)
+    passes = {"plain": 0, "saving": 0}
+
+    def count(name: str) -> Callable[..., None]:
+        return lambda *_: passes.update({name: passes[name] + 1})
+
+    for name, one in (("plain", plain), ("saving", saving)):
+        one.model.get_submodule("model.layers.0.mlp").register_forward_pre_hook(count(name))
+    assert saving.update(rows, episodes=7).grad_norm == pytest.approx(
+        plain.update(rows, episodes=7).grad_norm, rel=1e-5
+    )
+    assert passes == {"plain": 1, "saving": 2}
+
+
+def test_bfloat16_computes_roughly_the_same_and_keeps_the_weights_in_float32(policy: Path, tmp_path: Path) -> None:
+    plain, half = updater(policy, tmp_path / "a"), updater(policy, tmp_path / "b", precision="bfloat16")
+    rows = sampled_rows(plain, noise=0.2)
+    exact, rough = plain.update(rows, episodes=7), half.update(rows, episodes=7)
+    assert rough.grad_norm == pytest.approx(exact.grad_norm, rel=0.1)
+    assert rough.grad_norm != exact.grad_norm
+    assert rough.logprob_gap > 1e-4
+    assert all(weight.dtype is torch.float32 for weight in half.weights().values())

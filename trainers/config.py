@@ -34,12 +34,36 @@ class RewardName(StrEnum):
 
 
 class LossType(StrEnum):
-    """TRL's policy losses by name; ``dr_grpo`` is the constant normaliser."""
+    """TRL's policy losses by name; ``dr_grpo`` is the constant normaliser.
+
+    ``cispo`` clips the weight of the gradient instead of the objective, at ``1 + clip_high``; ``sapo`` has a soft gate and
+    ``vespo`` a smooth weight a sequence instead of a clip; ``luspo`` sums whole sequences (``importance_level: sequence``
+    as in its paper). ``grpo`` with ``importance_level: sequence`` is GSPO.
+    """
 
     DR_GRPO = "dr_grpo"
     GRPO = "grpo"
     BNPO = "bnpo"
     DAPO = "dapo"
+    CISPO = "cispo"
+    SAPO = "sapo"
+    VESPO = "vespo"
+    LUSPO = "luspo"
+
+
+class AdvantageName(StrEnum):
+    """How rewards become advantages (``trainers/advantages.py``).
+
+    ``leave_one_out``: over the pooled group. ``effect_adjusted``: the same, less what earlier steps say about the arms.
+    ``per_arm``: leave-one-out inside each arm. ``group_normalised``: GRPO's mean and standard deviation. ``whitened``:
+    that, then over the batch's tokens (the paper's default).
+    """
+
+    LEAVE_ONE_OUT = "leave_one_out"
+    EFFECT_ADJUSTED = "effect_adjusted"
+    PER_ARM = "per_arm"
+    GROUP_NORMALISED = "group_normalised"
+    WHITENED = "whitened"
 
 
 class EngineName(StrEnum):
@@ -47,6 +71,9 @@ class EngineName(StrEnum):
 
     TRANSFORMERS = "transformers"
     VLLM = "vllm"
+
+
+_BFLOAT16_GAP = 0.01  # nats; eight bits of mantissa give errors of some hundredths
 
 
 def _setting(default: object, meaning: str) -> Any:
@@ -70,14 +97,43 @@ class RolloutConfig(_Strict):
     )
     max_skill_tokens_turn: PositiveInt = _setting(1000, "Skill text a turn, tokens.")
     max_skill_tokens_episode: PositiveInt = _setting(4000, "Skill text an episode, tokens.")
+    max_turns: PositiveInt | None = _setting(
+        None, "Model calls an episode, then it is scored as it stands; none: the world's."
+    )
+    max_context: PositiveInt | None = _setting(None, "Tokens of prompt and answer; none: the policy's limit.")
+    on_overflow: Literal["end", "fork"] = _setting(
+        "end", "A full context ends the episode, or older observations are left out and a new row starts."
+    )
+    invalid_penalty: NonNegativeFloat = _setting(
+        0.0, "Times the share of turns that the world did not take, off the train reward (paper: 0.1 of 10, a turn)."
+    )
+    resample: NonNegativeInt = _setting(
+        0, "Dynamic sampling: groups played at most a step instead of those without variance in the train reward."
+    )
+    curriculum: Annotated[int, Field(ge=1)] = _setting(
+        1, "Tasks looked at for each one taken, those of middling success first; 1: none is passed over."
+    )
+    max_staleness: NonNegativeInt = _setting(
+        0, "Versions by which weights may be older than the update that trains on their tokens; 0: no overlap."
+    )
+
+
+class LoraConfig(_Strict):
+    """Low-rank adapters instead of full weights (peft); the linear layers but the head get one."""
+
+    rank: PositiveInt = _setting(16, "Of the adapters (peft's guide: 8 to 64).")
+    alpha: PositiveFloat = _setting(32.0, "Scale of the adapters is alpha / rank (customary: twice the rank).")
+    targets: tuple[str, ...] = _setting((), "Names of the layers that get one; empty: all linear ones.")
 
 
 class UpdateConfig(_Strict):
     """The GRPO update."""
 
     lr: PositiveFloat = _setting(3e-5, "AdamW's rate (measured on the stand-in, method.md; paper: 1e-6).")
+    advantage: AdvantageName | None = _setting(None, "None: the method's own.")
     kl: NonNegativeFloat = _setting(0.0, "Weight of the KL to the start policy (paper: 0.01).")
     loss: LossType = _setting(LossType.DR_GRPO, "TRL loss; dr_grpo's constant does not depend on length.")
+    importance_level: Literal["token", "sequence"] = _setting("token", "What the clipped ratio is taken of.")
     clip_low: PositiveFloat = _setting(0.2, "PPO clip below 1 (TRL's default).")
     clip_high: PositiveFloat = _setting(0.2, "PPO clip above 1 (TRL's default).")
     normaliser_tokens: PositiveInt = _setting(
@@ -94,8 +150,19 @@ class UpdateConfig(_Strict):
     max_logprob_gap: PositiveFloat = _setting(
         1e-3,
         "Largest allowed |log-prob when sampled - when re-scored|, nats: 1e-3 for float32 (1e-5 measured), "
-        "about 0.5 for bfloat16 servers.",
+        "about 0.5 for bfloat16. Tokens that older weights sampled are not compared.",
     )
+    correction: Literal["auto", "off", "truncated"] = _setting(
+        "auto",
+        "truncated: weights a token, for what sampled it being other than what trains; off: the clip alone. "
+        "auto: truncated on vLLM or with max_staleness.",
+    )
+    correction_cap: PositiveFloat = _setting(2.0, "Largest such weight (whole-sequence masks throw long rows away).")
+    lora: LoraConfig | None = _setting(None, "Train adapters; none: full weights.")
+    precision: Literal["float32", "bfloat16"] = _setting(
+        "float32", "bfloat16: autocast; with lora the frozen weights are held in it, too."
+    )
+    gradient_checkpointing: bool = _setting(False, "Less memory for more time: activations are computed twice.")
 
 
 class TrialConfig(_Strict):
@@ -180,6 +247,25 @@ class CheckpointConfig(_Strict):
     keep: Annotated[int, Field(ge=2)] = _setting(2, "Newest checkpoints kept.")
 
 
+class Sink(StrEnum):
+    """Where the figures of each step go besides ``metrics.jsonl`` (extra ``logging``)."""
+
+    TENSORBOARD = "tensorboard"
+    WANDB = "wandb"
+    TRACKIO = "trackio"
+
+
+class LoggingConfig(_Strict):
+    """Sinks for the figures of each step; ``metrics.jsonl`` is always written."""
+
+    sinks: tuple[Sink, ...] = _setting((), "Besides metrics.jsonl.")
+    project: str = _setting("reskill-agents", "Project of W&B and trackio; the run is named after its folder.")
+    wandb_mode: Literal["offline", "online"] = _setting(
+        "offline", "offline: written to the run folder, for `wandb sync`; online: sent to a server."
+    )
+    usd_per_hour: NonNegativeFloat = _setting(0.0, "Price of the machine; the cost of a step is its seconds times it.")
+
+
 class RunConfig(_Strict):
     """A whole run. Written to the run folder; a resumed run must have the same one (``steps`` may grow)."""
 
@@ -207,6 +293,7 @@ class RunConfig(_Strict):
     memory: MemoryConfig = Field(default_factory=MemoryConfig)
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig)
+    logging: LoggingConfig = Field(default_factory=LoggingConfig)
     episode_log: Literal["compact", "tokens"] = _setting(
         "compact", "episodes.jsonl without or with token ids and log-probs."
     )
@@ -220,7 +307,23 @@ class RunConfig(_Strict):
             )
         if self.engine is EngineName.VLLM and not self.engine_url:
             raise ValueError("engine vllm needs engine_url, e.g. http://127.0.0.1:8000")
+        if self.rollout.max_staleness and self.reproducible:
+            raise ValueError(
+                "rollout.max_staleness lets sampling and updates overlap, which no resume can repeat bit for bit; "
+                "set reproducible to false with it"
+            )
+        if self.update.precision == "bfloat16" and self.update.max_logprob_gap < _BFLOAT16_GAP:
+            raise ValueError(
+                f"update.precision is bfloat16, whose log-probs differ by more than update.max_logprob_gap "
+                f"{self.update.max_logprob_gap:g}; set it to about 0.5"
+            )
         return self
+
+    @property
+    def corrected(self) -> bool:
+        """Whether tokens are weighted for having been sampled by other weights than those that train on them."""
+        apart = self.engine is not EngineName.TRANSFORMERS or self.rollout.max_staleness > 0
+        return self.update.correction == "truncated" or (self.update.correction == "auto" and apart)
 
     @property
     def tried(self) -> bool:

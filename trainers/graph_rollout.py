@@ -173,11 +173,11 @@ class GraphCollector:
     seed: int
     concurrency: int | None = None
 
-    async def collect(self, plans: Sequence[GroupPlan], step: int) -> list[PlayedGroup]:
-        """Play all groups of a step concurrently."""
+    async def collect(self, plans: Sequence[GroupPlan], step: int, first: int = 0) -> list[PlayedGroup]:
+        """Play groups of a step concurrently, numbered from ``first``."""
         runs = [
             self._run(plan.task, member, step, number, place)
-            for number, plan in enumerate(plans)
+            for number, plan in enumerate(plans, first)
             for place, member in enumerate(plan.members)
         ]
         episodes = iter(await self.player.play(runs, concurrency=self.concurrency))

@@ -34,14 +34,12 @@ from reskill_agents.trainers.graph_rollout import (
     GraphRun,
     as_message,
 )
+from reskill_agents.trainers.listeners import Listeners
 from reskill_agents.trainers.loop import RunResult, Stage, Trainer
 from reskill_agents.trainers.progress import (
     EvaluationResult,
     Phase,
     ProgressListener,
-    ProposalEvent,
-    StepMetrics,
-    VerdictEvent,
 )
 from reskill_agents.trainers.run_folder import RunFolder
 
@@ -270,12 +268,16 @@ class GraphExamination:
             return self.memory.library_for if self.memory.entries else None
         return (lambda _: library) if library.skills else None
 
+    def _known(self, name: str, label: str, split: Split, step: int) -> bool:
+        played = ((one.policy, one.library, one.split, one.step) for one in self.results)
+        return (name, label, split.value, step) in played
+
     async def _play(self, name: str, label: str, carried: Callable[[Task], SkillLibrary], step: int) -> None:
         for split in Split:
             tasks = [task for task in self.tasks if task.split is split]
             if len(tasks) > self.config.evaluation.tasks:
                 tasks = random.Random(f"evaluation/{split}").sample(tasks, self.config.evaluation.tasks)
-            if not tasks:
+            if not tasks or self._known(name, label, split, step):
                 continue
             self.listener.phase(Phase.EVALUATING, f"{name} training, {label}, {split.value}")
             runs = [
@@ -291,38 +293,6 @@ class GraphExamination:
             self.results.append(result)
             self.folder.write_json(_FILE, {"results": self.results})
             self.listener.evaluation(result)
-
-
-@dataclass(frozen=True)
-class Listeners:
-    """Several listeners as one."""
-
-    each: tuple[ProgressListener, ...] = ()
-
-    def phase(self, phase: Phase, detail: str) -> None:
-        """The run begins to do something else."""
-        for one in self.each:
-            one.phase(phase, detail)
-
-    def step(self, metrics: StepMetrics, steps: int) -> None:
-        """A step ended."""
-        for one in self.each:
-            one.step(metrics, steps)
-
-    def proposal(self, event: ProposalEvent) -> None:
-        """A creation round ended."""
-        for one in self.each:
-            one.proposal(event)
-
-    def verdict(self, event: VerdictEvent) -> None:
-        """A trial ended."""
-        for one in self.each:
-            one.verdict(event)
-
-    def evaluation(self, result: EvaluationResult) -> None:
-        """An evaluation ended."""
-        for one in self.each:
-            one.evaluation(result)
 
 
 __all__ = ["RunResult", "config_from_trl", "start_policy", "train_graph"]

@@ -99,15 +99,15 @@ class Collector:
     _pool: list[Environment] = field(default_factory=list, repr=False)
     _selectors: dict[str, SkillSelector] = field(default_factory=dict, repr=False)
 
-    async def collect(self, plans: Sequence[GroupPlan], step: int) -> list[PlayedGroup]:
-        """Play all groups of a step concurrently; members of a group start from the same state."""
+    async def collect(self, plans: Sequence[GroupPlan], step: int, first: int = 0) -> list[PlayedGroup]:
+        """Play groups of a step concurrently; members of a group start from the same state. ``first``: its number."""
         rollouts = [
             self._rollout(plan.task, member, step, number, place)
-            for number, plan in enumerate(plans)
+            for number, plan in enumerate(plans, first)
             for place, member in enumerate(plan.members)
         ]
         episodes = iter(await play_many(self.agent, rollouts, concurrency=self.concurrency))
-        self._pool = [rollout.environment for rollout in rollouts]
+        self._pool += [rollout.environment for rollout in rollouts]
         return [PlayedGroup(plan, Group(plan.task, tuple(next(episodes) for _ in plan.members))) for plan in plans]
 
     def _rollout(self, task: Task, member: Member, step: int, number: int, place: int) -> Rollout:

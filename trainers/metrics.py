@@ -5,11 +5,48 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from reskill_agents.episodes import Episode
+from reskill_agents.episodes import Episode, StopReason
+from reskill_agents.trainers.batches import Batch
 from reskill_agents.trainers.groups import PlayedGroup, Role
-from reskill_agents.trainers.progress import ArmMetrics, TokenCounts
+from reskill_agents.trainers.progress import ArmMetrics, StepMetrics, TokenCounts
 from reskill_agents.trainers.rewards import EpisodeFunction
 from reskill_agents.trainers.rows import sampled_tokens
+from reskill_agents.trainers.update import UpdateReport
+
+
+def step_metrics(batch: Batch, report: UpdateReport, reward: EpisodeFunction, outcome: EpisodeFunction) -> StepMetrics:
+    """The line of a step in ``metrics.jsonl``."""
+    episodes = [episode for one in batch.played for episode in one.group.episodes]
+    rows = batch.training.rows
+    return StepMetrics(
+        step=batch.step,
+        version=batch.version,
+        arms=arms_of(batch.played, reward, outcome),
+        library=batch.library.digest,
+        skills=tuple(skill.name for skill in batch.library),
+        trial=batch.trial,
+        groups=len(batch.played),
+        silent_groups=batch.training.silent,
+        forks=len(rows) - len({row.episode_id for row in rows}),
+        loss=report.loss,
+        grad_norm=report.grad_norm,
+        clip_rate=report.clip_rate,
+        entropy=report.entropy,
+        kl=report.kl,
+        lr=report.lr,
+        rows=report.rows,
+        trained_tokens=report.trained_tokens,
+        logprob_gap=report.logprob_gap,
+        tokens=tokens_of(episodes),
+        reservoir=batch.reservoir,
+        seconds=batch.clock.reading(),
+        resampled=batch.resampled,
+        limited=limited_share(episodes),
+        weight=report.weight,
+        truncated_weights=report.truncated,
+        staleness=report.staleness,
+        max_staleness=report.max_staleness,
+    )
 
 
 def arms_of(
@@ -52,7 +89,13 @@ def tokens_of(episodes: Iterable[Episode]) -> TokenCounts:
         skill += sum(call.skill_tokens for call in calls)
         if calls:
             context += len(calls[-1].prompt_ids) + len(calls[-1].sampled_ids)
-    return TokenCounts(sampled, skill, context)
+    return TokenCounts(sampled, skill, context, max(0, context - skill - sampled))
+
+
+def limited_share(episodes: Sequence[Episode]) -> float:
+    """Share of episodes that the turn or context limit ended."""
+    limits = (StopReason.TURN_LIMIT, StopReason.CONTEXT_LIMIT)
+    return sum(episode.stop in limits for episode in episodes) / len(episodes) if episodes else 0.0
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

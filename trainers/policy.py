@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 
 from reskill_agents.engine import PolicyEngine
 from reskill_agents.errors import ConfigError
-from reskill_agents.graphs.agent import Agent, AgentConfig
+from reskill_agents.graphs.agent import Agent, AgentConfig, Overflow
 from reskill_agents.graphs.chat_model import PolicyChatModel, TemplateWarning
 from reskill_agents.graphs.chat_templates import ChatTokenizer
 from reskill_agents.graphs.prefix_check import Continuation
@@ -63,6 +63,8 @@ def agent_for(
         max_turns=max_turns,
         temperature=temperature,
         max_tokens=config.rollout.max_tokens,
+        max_context=config.rollout.max_context,
+        on_overflow=Overflow(config.rollout.on_overflow),
         max_skill_tokens_turn=config.rollout.max_skill_tokens_turn,
         max_skill_tokens_episode=config.rollout.max_skill_tokens_episode,
     )

@@ -59,11 +59,15 @@ class ArmMetrics:
 
 @dataclass(frozen=True, slots=True)
 class TokenCounts:
-    """Tokens of a step's episodes by kind; ``context`` holds everything the policy read, sampled tokens included."""
+    """Tokens of a step's episodes by kind; ``context`` holds everything the policy read, sampled tokens included.
+
+    ``observation``: the rest, what the world and the template said.
+    """
 
     sampled: int = 0
     skill: int = 0
     context: int = 0
+    observation: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +99,12 @@ class StepMetrics:
         loss, grad_norm, clip_rate, entropy, kl, lr, rows, trained_tokens, logprob_gap: see ``UpdateReport``.
         tokens: by kind.
         reservoir: episodes the creator could read.
-        seconds: by phase: rollout, evidence, update, publish, creator_wait_s, total.
+        seconds: by phase: rollout, evidence, update, publish, creator_wait_s, total (from the step's own start to its
+            end: steps that overlap have seconds in common).
+        resampled: groups played on top, instead of silent ones (dynamic sampling).
+        limited: share of episodes that the turn or context limit ended.
+        weight, truncated_weights: of the importance correction, see ``UpdateReport``.
+        staleness, max_staleness: versions between sampling and update, see ``UpdateReport``.
     """
 
     step: int
@@ -119,6 +128,12 @@ class StepMetrics:
     tokens: TokenCounts
     reservoir: int
     seconds: Mapping[str, float] = field(default_factory=dict)
+    resampled: int = 0
+    limited: float = 0.0
+    weight: float = 1.0
+    truncated_weights: float = 0.0
+    staleness: float = 0.0
+    max_staleness: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,7 +125,7 @@ def best_advice(
     value = outcome(())
     pool, fresh = _screen(world, grammar, vocabulary, chosen, seed), True
     while pool and len(chosen) < size:
-        values = {(d,): outcome((*chosen, d)) for d in pool}
+        values: dict[tuple[Directive, ...], float] = {(d,): outcome((*chosen, d)) for d in pool}
         if fresh and max(values.values()) < value + _MIN_GAIN and len(chosen) + 2 <= size:
             promising = sorted(pool, key=lambda d: -values[d,])[:_PAIRED]
             pairs = [pair for pair in itertools.combinations(promising, 2) if not contradict(*pair)]

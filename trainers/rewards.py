@@ -15,6 +15,23 @@ def episode_function(name: RewardName) -> EpisodeFunction:
     return _FUNCTIONS[name]
 
 
+def less_invalid(function: EpisodeFunction, penalty: float) -> EpisodeFunction:
+    """``function`` less ``penalty`` times the share of turns whose action the environment did not take.
+
+    A number of the whole episode: the baseline sees what each member lost, unlike a penalty on single rows.
+    """
+    if penalty == 0.0:
+        return function
+
+    def penalised(episode: Episode) -> float | None:
+        reward = function(episode)
+        if reward is None or not episode.turns:
+            return reward
+        return reward - penalty * sum(not turn.valid for turn in episode.turns) / len(episode.turns)
+
+    return penalised
+
+
 def _score(episode: Episode) -> float | None:
     return episode.score
 

@@ -20,6 +20,7 @@ class Row:
             false, and so are sampled tokens that an earlier row of the episode trains already (invariant 2).
         logprobs: same length; behaviour log-probs in nats where ``trained``, else 0.
         advantage: of the episode.
+        versions: same length; of the weights that sampled each trained token, else -1. Empty: not known.
     """
 
     episode_id: str
@@ -27,6 +28,7 @@ class Row:
     trained: tuple[bool, ...]
     logprobs: tuple[float, ...]
     advantage: float = 0.0
+    versions: tuple[int, ...] = ()
 
     @property
     def first_trained(self) -> int:
@@ -45,7 +47,17 @@ def rows_of(episode: Episode, advantage: float = 0.0) -> list[Row]:
     The rows are the paths of the prefix trie of its calls (:mod:`~reskill_agents.trainers.trie`).
     """
     paths = paths_of([turn.call for turn in episode.turns if turn.call is not None])
-    return [Row(episode.episode_id, tuple(p.token_ids), tuple(p.trained), tuple(p.logprobs), advantage) for p in paths]
+    return [
+        Row(
+            episode.episode_id,
+            tuple(path.token_ids),
+            tuple(path.trained),
+            tuple(path.logprobs),
+            advantage,
+            tuple(path.versions),
+        )
+        for path in paths
+    ]
 
 
 def sampled_tokens(episode: Episode) -> int:

@@ -35,10 +35,10 @@ from reskill_agents.errors import ConfigError, RunFolderError
 from reskill_agents.trainers.config import RunConfig
 
 _LIBRARIES = (
-    "reskill-agents", "torch", "transformers", "trl", "accelerate", "langgraph", "langchain-core", "pydantic",
+    "reskill-agents", "torch", "transformers", "trl", "accelerate", "peft", "langgraph", "langchain-core", "pydantic",
     "google-re2", "numpy",
 )  # fmt: skip
-_MAY_CHANGE = frozenset({"steps", "checkpoint", "evaluation"})  # settings that a resumed run may change
+_MAY_CHANGE = frozenset({"steps", "checkpoint", "evaluation", "logging"})  # settings that a resumed run may change
 
 
 class Log(StrEnum):

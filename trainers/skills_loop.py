@@ -141,6 +141,15 @@ class SkillsLoop:
     def _carried(self, task: Task) -> SkillLibrary:
         return self.active if self.memory is None else self.memory.library_for(task)
 
+    def plan_more(self, step: int, tasks: Sequence[Task]) -> list[GroupPlan]:
+        """More groups of the same step, for groups without variance; none where their rollouts have another purpose."""
+        if self._pruning_step or self.is_validation_round(step):
+            return []
+        if self.open_trial is not None or not self.traits.prunes:
+            return self.plan(step, tasks)
+        size, trained = self.config.rollout.group_size, not self.config.update.frozen
+        return [GroupPlan(task, (Member(Role.ACTIVE, self._carried(task)),) * size, trained) for task in tasks]
+
     def record(self, step: int, played: Sequence[PlayedGroup]) -> None:
         """Take the evidence of a step: trial and reservoir (episodes of evaluation splits never get here)."""
         wanted = self.is_validation_round(step) or not self.traits.validation_rounds

@@ -15,11 +15,13 @@ from reskill_agents.episodes import ModelCall
 
 @dataclass(slots=True)
 class TokenPath:
-    """A root-to-leaf path: ids, which of them this path trains, and their log-probs (nats, 0 where not trained)."""
+    """A root-to-leaf path: ids, which of them this path trains, their log-probs (nats, 0 where not trained), and the
+    versions of the weights that sampled them (-1 where not trained)."""
 
     token_ids: list[int] = field(default_factory=list)
     trained: list[bool] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
+    versions: list[int] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -29,11 +31,12 @@ class _Node:
     ids: tuple[int, ...]
     logprobs: tuple[float, ...] | None = None
     children: list[_Node] = field(default_factory=list)
+    version: int = -1
     given: bool = False  # a path that trains these tokens was handed out
 
     def split(self, at: int) -> None:
         """Cut in two before token ``at``; the first part stays this node."""
-        tail = _Node(self.ids[at:], None if self.logprobs is None else self.logprobs[at:], self.children)
+        tail = _Node(self.ids[at:], None if self.logprobs is None else self.logprobs[at:], self.children, self.version)
         self.ids, self.children = self.ids[:at], [tail]
         if self.logprobs is not None:
             self.logprobs = self.logprobs[:at]
@@ -57,7 +60,7 @@ class CallTrie:
             rest = _Node(call.prompt_ids[matched:])
             node.children.append(rest)
             node = rest
-        node.children.append(_Node(call.sampled_ids, call.logprobs))
+        node.children.append(_Node(call.sampled_ids, call.logprobs, version=call.version))
 
     def paths(self) -> list[TokenPath]:
         """All root-to-leaf paths, depth first, older branches first; the first to pass a sampled token trains it."""
@@ -123,5 +126,6 @@ def _path(nodes: Sequence[_Node]) -> TokenPath:
         path.token_ids += node.ids
         path.trained += [trained] * len(node.ids)
         path.logprobs += node.logprobs if trained and node.logprobs is not None else [0.0] * len(node.ids)
+        path.versions += [node.version if trained else -1] * len(node.ids)
         node.given = True
     return path

@@ -1,31 +1,32 @@
-"""One GRPO update through TRL's loss and the Hugging Face Trainer's optimizer.
-
-The only file that touches private names of TRL (pinned ``trl==1.16.*``; ``tests/test_update.py`` holds the loss-parity
-contract against a hand-written PPO-clip loss).
-"""
+"""One GRPO update: rows in, one optimizer step, figures out."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import torch
-from datasets import Dataset  # type: ignore[import-untyped]
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
-from trl.trainer.grpo_config import GRPOConfig
-from trl.trainer.grpo_trainer import GRPOTrainer
+from transformers import AutoTokenizer, PreTrainedModel
 
-from reskill_agents.errors import ConfigError, EngineMismatch
-from reskill_agents.trainers.config import LossType, UpdateConfig
+from reskill_agents.errors import EngineMismatch
+from reskill_agents.trainers.config import UpdateConfig
+from reskill_agents.trainers.policy_model import (
+    adapters_of,
+    full_weights,
+    is_adapted,
+    load_policy,
+    load_trained,
+    save_full,
+    save_trained,
+)
 from reskill_agents.trainers.rows import Row, micro_batches
+from reskill_agents.trainers.trl_trainer import divisor_of, make_trainer, scheduler_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from torch.optim.lr_scheduler import LRScheduler
 
 OPTIMIZER_FILE = "optimizer.pt"
 
@@ -43,7 +44,11 @@ class UpdateReport:
         lr: the learning rate used.
         rows: rows that carried gradient.
         trained_tokens: sampled tokens in them.
-        logprob_gap: largest |log-prob when sampled - when re-scored|, nats (invariant 1: < 1e-4 in float32).
+        logprob_gap: largest |log-prob when sampled - when re-scored|, nats, of tokens that these very weights sampled
+            (invariant 1: < 1e-4 in float32).
+        weight: mean importance weight of trained tokens after truncation; 1 without correction.
+        truncated: share of importance weights that were cut.
+        staleness: versions between sampling and update, mean over trained tokens; ``max_staleness``: the largest.
     """
 
     loss: float = 0.0
@@ -55,30 +60,10 @@ class UpdateReport:
     rows: int = 0
     trained_tokens: int = 0
     logprob_gap: float = 0.0
-
-
-class _RowTrainer(GRPOTrainer):
-    """TRL's loss on rows we bring ourselves: behaviour log-probs are the ratio's denominator."""
-
-    last_logps: torch.Tensor | None = None
-
-    def _prepare_inputs(self, generation_batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        return {name: tensor.to(self.accelerator.device) for name, tensor in generation_batch.items()}
-
-    def _get_per_token_logps_and_entropies(self, model, input_ids, *args, **kwargs):  # type: ignore[no-untyped-def]
-        result = super()._get_per_token_logps_and_entropies(model, input_ids, *args, **kwargs)
-        self.last_logps = result[0].detach()
-        return result
-
-
-def _no_activation_checkpointing() -> dict[str, bool]:
-    """transformers renamed the setting within the range we admit and warns at the old name."""
-    names = {field.name for field in fields(GRPOConfig)}
-    return {"activation_checkpointing" if "activation_checkpointing" in names else "gradient_checkpointing": False}
-
-
-def _no_reward(completions: list[str], **_: object) -> list[float | None]:
-    raise AssertionError("rewards come with the rows")
+    weight: float = 1.0
+    truncated: float = 0.0
+    staleness: float = 0.0
+    max_staleness: int = 0
 
 
 class PolicyUpdater:
@@ -86,7 +71,7 @@ class PolicyUpdater:
 
     Args:
         policy_path: a folder in Hugging Face layout.
-        settings: learning rate, loss, clipping.
+        settings: learning rate, loss, clipping, adapters.
         temperature: at which the rows were sampled; the loss re-scores at the same.
         steps: planned number of updates (only the warm-up needs it).
         work_dir: where the Trainer may put files.
@@ -94,6 +79,7 @@ class PolicyUpdater:
         use_cpu: stay on the CPU even where a GPU is at hand.
         max_logprob_gap: an update whose rows disagree with the trainer's own log-probs by more than this (nats) is
             refused; ``inf`` switches the check off.
+        corrected: weight each token for having been sampled by other weights (``settings.correction_cap``).
     """
 
     def __init__(
@@ -107,67 +93,51 @@ class PolicyUpdater:
         seed: int = 0,
         use_cpu: bool = True,
         max_logprob_gap: float = math.inf,
+        corrected: bool = False,
     ) -> None:
         self.settings = settings
         self.max_logprob_gap = max_logprob_gap
+        self._start = policy_path
         self._tokenizer = AutoTokenizer.from_pretrained(policy_path)
-        model = AutoModelForCausalLM.from_pretrained(policy_path, dtype=torch.float32)
-        arguments = GRPOConfig(
-            output_dir=str(work_dir),
-            use_cpu=use_cpu,
-            bf16=False,
-            **_no_activation_checkpointing(),  # type: ignore[arg-type]
-            learning_rate=settings.lr,
-            weight_decay=settings.weight_decay,
-            max_grad_norm=settings.max_grad_norm,
-            lr_scheduler_type="constant_with_warmup",
-            warmup_steps=settings.warmup_steps,
-            optim="adamw_torch",
-            loss_type=settings.loss.value,
-            beta=settings.kl,
-            epsilon=settings.clip_low,
-            epsilon_high=settings.clip_high,
-            max_completion_length=settings.normaliser_tokens,
+        self._trainer = make_trainer(
+            load_policy(policy_path, settings),
+            self._tokenizer,
+            settings,
             temperature=temperature,
-            num_generations=2,
-            per_device_train_batch_size=2,
-            max_steps=max(steps, 1),
+            steps=steps,
+            work_dir=work_dir,
             seed=seed,
-            disable_dropout=True,
-            report_to=[],
-            save_strategy="no",
-            logging_strategy="no",
-            disable_tqdm=True,
+            use_cpu=use_cpu,
+            corrected=corrected,
+            adapters=adapters_of(settings.lora),
         )
-        self._trainer = _RowTrainer(
-            model=model,
-            reward_funcs=_no_reward,
-            args=arguments,
-            train_dataset=Dataset.from_dict({"prompt": ["", ""]}),
-            processing_class=self._tokenizer,
-        )
-        arguments.num_generations = 1
-        self._trainer.create_optimizer_and_scheduler(num_training_steps=max(steps, 1))
         self._model, self._optimizer = self._trainer.accelerator.prepare(self._trainer.model, self._trainer.optimizer)
         self._trainer.optimizer = self._optimizer
-        self._scheduler = cast("LRScheduler", self._trainer.lr_scheduler)
+        self._scheduler = scheduler_of(self._trainer)
 
     @property
     def model(self) -> PreTrainedModel:
-        """The bare model."""
+        """The bare model; with adapters peft's, which stands in for one."""
         return cast("PreTrainedModel", self._trainer.accelerator.unwrap_model(self._model))
 
-    def weights(self) -> Mapping[str, torch.Tensor]:
-        """The current weights; the tensors are the trainer's own, so whoever keeps them must copy."""
-        return self.model.state_dict()
+    @property
+    def adapted(self) -> bool:
+        """Whether adapters are trained instead of full weights."""
+        return is_adapted(self.model)
 
-    def update(self, rows: Sequence[Row], *, episodes: int) -> UpdateReport:
+    def weights(self) -> Mapping[str, torch.Tensor]:
+        """The current full weights, adapters merged. The tensors may be the trainer's own: whoever keeps them copies."""
+        return full_weights(self.model)
+
+    def update(self, rows: Sequence[Row], *, episodes: int, version: int | None = None) -> UpdateReport:
         """One optimizer step over ``rows``.
 
         Args:
             rows: those without advantage are left out, unless a KL term wants them.
             episodes: episodes in the batch with a reward; the constant normaliser counts them, with gradient or not, so
                 that neither forks nor silent groups change the gradient's scale.
+            version: of the weights that are updated. Tokens of older versions are not compared with what these weights
+                say of them, and their staleness is counted. ``None``: everything was sampled by these weights.
 
         Raises:
             EngineMismatch: the rows were not sampled by these weights (largest gap over ``max_logprob_gap``);
@@ -177,54 +147,60 @@ class PolicyUpdater:
         lr = float(self._optimizer.param_groups[0]["lr"])
         if not used:
             return UpdateReport(lr=lr)
-        trainer = self._trainer
         tokens = sum(row.trained_tokens for row in used)
-        loss = gap = clip = entropy = kl = 0.0
+        loss = gap = clip = entropy = kl = weight = truncated = 0.0
         for batch in micro_batches(used, max_tokens=self.settings.tokens_per_micro_batch):
-            inputs = self._tensors(batch, tokens)
             share = sum(row.trained_tokens for row in batch) / tokens
-            divisor = self._accumulation(len(batch), share, episodes)
-            trainer.current_gradient_accumulation_steps = divisor  # type: ignore[assignment]
-            trainer._metrics["train"].clear()
-            loss += float(trainer.training_step(self._model, inputs, None))  # type: ignore[no-untyped-call]
-            gap = max(gap, self._gap(inputs))
-            metrics = trainer._metrics["train"]
-            clip += share * _last(metrics, "clip_ratio/region_mean")
-            entropy += share * _last(metrics, "entropy")
-            kl += share * _last(metrics, "kl")
+            divisor = divisor_of(self.settings.loss, rows=len(batch), token_share=share, episodes=episodes)
+            part = self._trainer.micro_step(self._model, self._tensors(batch, tokens, version), divisor)
+            loss += part.loss
+            gap = max(gap, part.gap)
+            clip += share * part.clip_rate
+            entropy += share * part.entropy
+            kl += share * part.kl
+            weight += share * part.weight
+            truncated += share * part.truncated
         if gap > self.max_logprob_gap:
             self._model.zero_grad()
             raise EngineMismatch(
                 f"log-probs when sampled and when re-scored differ by {gap:.2g} nats, over {self.max_logprob_gap:.2g}: "
                 "the engine does not hold the trainer's weights, or samples at another temperature or precision"
             )
-        norm = cast(
-            "torch.Tensor",
-            trainer.accelerator.clip_grad_norm_(self._model.parameters(), self.settings.max_grad_norm),
+        norm = self._apply()
+        mean_age, max_age = _staleness(used, version)
+        return UpdateReport(
+            loss, norm, clip, entropy, kl, lr, len(used), tokens, gap, weight, truncated, mean_age, max_age
         )
+
+    def _apply(self) -> float:
+        """The optimizer's step; the gradient's norm before clipping."""
+        accelerator = self._trainer.accelerator
+        norm = cast("torch.Tensor", accelerator.clip_grad_norm_(self._model.parameters(), self.settings.max_grad_norm))
         self._optimizer.step()
         self._scheduler.step()
         self._model.zero_grad()
-        return UpdateReport(loss, float(norm), clip, entropy, kl, lr, len(used), tokens, gap)
+        return float(norm)
 
     def score(self, rows: Sequence[Row]) -> list[tuple[float, ...]]:
         """Log-probs of every trained token under the current weights, nats, one tuple a row in the order given."""
         scores: dict[int, tuple[float, ...]] = {}
         order = {id(row): index for index, row in enumerate(rows)}
         for batch in micro_batches(rows, max_tokens=self.settings.tokens_per_micro_batch):
-            logps, mask = self._logps(cast("torch.nn.Module", self.model), batch)
-            for row, values, kept in zip(batch, logps, mask, strict=True):
+            inputs = self._padded(batch)
+            logps = self._trainer.logps(self.model, inputs)
+            for row, values, kept in zip(batch, logps, inputs["tool_mask"].bool(), strict=True):
                 scores[order[id(row)]] = tuple(values[kept].tolist())
         return [scores[index] for index in range(len(rows))]
 
     def save_weights(self, folder: Path) -> None:
-        """Weights and tokenizer in Hugging Face layout."""
-        self.model.save_pretrained(folder)
+        """Full weights, adapters merged, and tokenizer in Hugging Face layout."""
+        save_full(self.model, folder)
         self._tokenizer.save_pretrained(folder)
 
     def save(self, folder: Path) -> None:
-        """Weights, tokenizer and the optimizer's state."""
-        self.save_weights(folder)
+        """What is trained (full weights, or adapters), tokenizer and the optimizer's state."""
+        save_trained(self.model, folder, self._start)
+        self._tokenizer.save_pretrained(folder)
         state = {
             "optimizer": self._optimizer.state_dict(),
             "scheduler": self._scheduler.state_dict(),
@@ -237,24 +213,33 @@ class PolicyUpdater:
         Raises:
             ConfigError: the folder holds another architecture.
         """
-        saved = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-        try:
-            self.model.load_state_dict(saved.state_dict())
-        except RuntimeError as error:
-            raise ConfigError(f"{folder} holds another architecture than the policy: {error}") from error
+        load_trained(self.model, folder)
         state = torch.load(folder / OPTIMIZER_FILE, weights_only=True)
         self._optimizer.load_state_dict(state["optimizer"])
         self._scheduler.load_state_dict(state["scheduler"])
 
-    def _accumulation(self, rows: int, token_share: float, episodes: int) -> float:
-        """The divisor TRL applies to a micro-batch's own mean, such that micro-batches of any size add up exactly."""
-        if self.settings.loss in (LossType.DR_GRPO, LossType.GRPO):
-            return max(episodes, 1) / rows
-        if self.settings.loss is LossType.BNPO:
-            return 1.0 / token_share
-        return 1.0
+    def _tensors(self, batch: Sequence[Row], tokens: int, version: int | None) -> dict[str, torch.Tensor]:
+        """Everything that the loss wants of a micro-batch out of ``tokens`` trained tokens."""
+        inputs = self._padded(batch)
+        if self.settings.kl > 0:
+            inputs["ref_per_token_logps"] = self._trainer.reference_logps(inputs)
+        old = torch.zeros(inputs["completion_ids"].shape)
+        fresh = torch.ones(inputs["completion_ids"].shape, dtype=torch.bool)
+        start = inputs["prompt_ids"].size(1)
+        for index, row in enumerate(batch):
+            length = len(row.token_ids) - start
+            old[index, :length] = torch.tensor(row.logprobs[start:])
+            if version is not None and row.versions:
+                fresh[index, :length] = torch.tensor(row.versions[start:]) == version
+        inputs |= {
+            "behaviour": old,
+            "fresh": fresh,
+            "advantages": torch.tensor([row.advantage for row in batch]),
+            "num_items_in_batch": torch.tensor(float(tokens)),
+        }
+        return inputs
 
-    def _tensors(self, batch: Sequence[Row], tokens: int) -> dict[str, torch.Tensor]:
+    def _padded(self, batch: Sequence[Row]) -> dict[str, torch.Tensor]:
         """Right-padded tensors. The part before the first trained token of any row is the prompt, so nothing is
         padded on the left and positions are exact. Padding stands after everything a causal model can see, so it
         needs no attention mask."""
@@ -262,50 +247,22 @@ class PolicyUpdater:
         start = min(row.first_trained for row in batch)
         ids = torch.zeros((len(batch), width), dtype=torch.long)
         trained = torch.zeros((len(batch), width), dtype=torch.long)
-        old = torch.zeros((len(batch), width))
         for index, row in enumerate(batch):
             length = len(row.token_ids)
             ids[index, :length] = torch.tensor(row.token_ids)
             trained[index, :length] = torch.tensor(row.trained, dtype=torch.long)
-            old[index, :length] = torch.tensor(row.logprobs)
-        inputs = {
+        return {
             "prompt_ids": ids[:, :start],
             "prompt_mask": torch.ones_like(ids[:, :start]),
             "completion_ids": ids[:, start:],
             "completion_mask": torch.ones_like(ids[:, start:]),
             "tool_mask": trained[:, start:],
-            "old_per_token_logps": old[:, start:],
-            "advantages": torch.tensor([row.advantage for row in batch]),
-            "num_items_in_batch": torch.tensor(float(tokens)),
         }
-        if self.settings.kl > 0:
-            inputs["ref_per_token_logps"] = self._reference_logps(inputs)
-        return inputs
-
-    def _reference_logps(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        reference = self._trainer.ref_model
-        assert reference is not None
-        return self._forward(cast("torch.nn.Module", reference), inputs)
-
-    def _logps(self, model: torch.nn.Module, batch: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor]:
-        inputs = self._tensors(batch, 1)
-        return self._forward(model, inputs), inputs["tool_mask"].bool()
-
-    def _forward(self, model: torch.nn.Module, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        device = self._trainer.accelerator.device
-        ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1).to(device)
-        with torch.no_grad():
-            logps, _, _ = GRPOTrainer._get_per_token_logps_and_entropies(
-                self._trainer, model, ids, torch.ones_like(ids), inputs["completion_ids"].size(1)
-            )
-        return cast("torch.Tensor", logps).cpu()
-
-    def _gap(self, inputs: Mapping[str, torch.Tensor]) -> float:
-        logps = self._trainer.last_logps
-        assert logps is not None
-        return float(((logps.cpu() - inputs["old_per_token_logps"]).abs() * inputs["tool_mask"]).max())
 
 
-def _last(metrics: Mapping[str, list[float]], name: str) -> float:
-    values = metrics.get(name)
-    return float(values[-1]) if values else 0.0
+def _staleness(rows: Sequence[Row], version: int | None) -> tuple[float, int]:
+    """Mean over trained tokens and largest number of versions between sampling and update."""
+    if version is None:
+        return 0.0, 0
+    ages = [version - sampled for row in rows for sampled, on in zip(row.versions, row.trained, strict=False) if on]
+    return (sum(ages) / len(ages), max(ages)) if ages else (0.0, 0)

@@ -110,7 +110,7 @@ class _JavaProcess:
         for stream in (process.stdin, process.stdout, process.stderr):
             if stream is not None:
                 with contextlib.suppress(OSError):
-                    cast("IO[bytes]", stream).close()  # the end of its input ends the process
+                    stream.close()  # the end of its input ends the process
         try:
             process.wait(5)
         except subprocess.TimeoutExpired:
