@@ -43,10 +43,11 @@ class LossType(StrEnum):
 
 
 class EngineName(StrEnum):
-    """What samples: transformers in this process, or vLLM servers over HTTP."""
+    """What samples: transformers in this process, vLLM servers over HTTP, or vLLM on the update's own device."""
 
     TRANSFORMERS = "transformers"
     VLLM = "vllm"
+    VLLM_COLOCATED = "vllm-colocated"
 
 
 def _setting(default: object, meaning: str) -> Any:
@@ -135,6 +136,26 @@ class PruningConfig(_Strict):
     min_age: NonNegativeInt = _setting(5, "Steps a skill is in force before a removal is tried.")
 
 
+class ServingConfig(_Strict):
+    """How vLLM samples; the transformers engine needs none of it."""
+
+    timeout_s: PositiveFloat = _setting(300.0, "vllm: seconds of one HTTP call (a long answer in a full batch).")
+    patience_s: NonNegativeFloat = _setting(
+        300.0, "vllm: seconds a call waits while no server is up; a 4 B model's server starts within them."
+    )
+    dtype: Literal["bfloat16", "float16", "float32"] = _setting("bfloat16", "vllm-colocated: of weights and KV cache.")
+    max_context: PositiveInt | None = _setting(
+        None, "vllm-colocated: tokens of prompt and answer; None: the model's limit, which may not fit the KV cache."
+    )
+    memory_share: Annotated[float, Field(gt=0, lt=1)] = _setting(
+        0.35, "vllm-colocated: share of the device's memory for weights and KV cache (the recipe's plan: --dry-run)."
+    )
+    lora_rank: NonNegativeInt = _setting(
+        0, "vllm-colocated: largest rank of published adapters; 0: whole weights only."
+    )
+    eager: bool = _setting(False, "vllm-colocated: no CUDA graphs, no compilation.")
+
+
 class EvaluationConfig(_Strict):
     """Evaluation: one arm, no trial, nothing trained."""
 
@@ -166,7 +187,7 @@ class RunConfig(_Strict):
     aa: bool = _setting(False, "A/A trials: candidate = incumbent, to measure false acceptance.")
     device: Literal["cpu", "cuda"] = _setting("cpu", "Where the update runs, and the transformers engine.")
     engine: EngineName = _setting(EngineName.TRANSFORMERS, "What samples.")
-    engine_url: str = _setting("", "Base URL of the vLLM server; only with engine vllm.")
+    engine_url: str = _setting("", "vllm: URLs of the servers, separated by commas.")
     model: str = _setting("standin", "The policy's name or path, for the record.")
     train_reward: RewardName = _setting(
         RewardName.SUCCESS, "What GRPO maximises (a dense one hides the skills: measured, method.md)."
@@ -180,6 +201,7 @@ class RunConfig(_Strict):
     creator: CreatorConfig = Field(default_factory=CreatorConfig)
     pruning: PruningConfig = Field(default_factory=PruningConfig)
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
+    serving: ServingConfig = Field(default_factory=ServingConfig)
     checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig)
     episode_log: Literal["compact", "tokens"] = _setting(
         "compact", "episodes.jsonl without or with token ids and log-probs."
