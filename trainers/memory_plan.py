@@ -21,7 +21,9 @@ GB = 1e9
 _ADAM = 8  # bytes a trained parameter: two moments in float32
 _ENGINE_EXTRA_GB = 2.0  # CUDA context, graphs and workspace of vLLM (its own profile run says the real number)
 _TRAINER_EXTRA_GB = 1.0  # CUDA context and the allocator's slack
-_LAYER_BYTES = 34  # bytes a token, layer and hidden unit of one block in 16 bits with fused attention (Korthikanti et al. 2022)
+_LAYER_BYTES = (
+    34  # bytes a token, layer and hidden unit of one block in 16 bits with fused attention (Korthikanti et al. 2022)
+)
 _LOGIT_COPIES = 3  # logits, log-softmax and its gradient, in float32
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from langchain_core.messages import HumanMessage, SystemMessage
@@ -64,10 +63,9 @@ def plan_tokens(
                 starts.append(len(tokenizer.start([system, message])))
             else:
                 added.append(len(tokenizer.suffix([message], ended=True)))
-            actions = _actions(observation.choices)
-            if not actions:
+            if not observation.choices:
                 break
-            result = environment.step(rng.choice(actions))
+            result = environment.step(rng.choice(observation.choices).action)
             before, observation = observation.choices, result.observation
             if result.done:
                 break
@@ -79,7 +77,3 @@ def plan_tokens(
         turns=world.max_turns,
         walked=len(starts) + len(added),
     )
-
-
-def _actions(choices: Sequence[Choice]) -> list[str]:
-    return [choice.action for choice in choices]
