@@ -102,7 +102,7 @@ class ColocatedVLLM:
         thread = LoopThread("vllm-colocated")
 
         async def launch() -> Any:
-            return AsyncLLM.from_engine_args(arguments, enable_log_requests=False)
+            return AsyncLLM.from_engine_args(arguments)
 
         try:
             llm = await thread.run(launch())
