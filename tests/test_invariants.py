@@ -11,23 +11,19 @@ from pathlib import Path
 import pytest
 from tiny_policy import tiny_policy
 from toy_world import ToyWorld
+from trainer_checks import check_trained_tokens, logprob_gaps
 from trainer_runs import PreparedAuthor, Watcher, go, lines, small_config
-from transformers import AutoTokenizer
 
 from reskill_agents.environment import Environment, Observation, Split, StepResult, Task
-from reskill_agents.episodes import Episode, ModelCall, Turn
+from reskill_agents.episodes import Episode
 from reskill_agents.errors import EngineMismatch, EnvironmentFault
 from reskill_agents.graphs.creator_state import CreationWork, Recommendation
 from reskill_agents.library import SkillLibrary
 from reskill_agents.trainers import loop as training_loop
-from reskill_agents.trainers.config import UpdateConfig
-from reskill_agents.trainers.groups import Collector, GroupPlan, Member, Role
 from reskill_agents.trainers.loop import run
-from reskill_agents.trainers.policy import Publisher, agent_for, chat_model, open_engine
+from reskill_agents.trainers.policy import Publisher
 from reskill_agents.trainers.rewards import EpisodeFunction, episode_function
-from reskill_agents.trainers.rows import rows_of
 from reskill_agents.trainers.skill_json import library_from_json
-from reskill_agents.trainers.update import PolicyUpdater
 
 
 @pytest.fixture(scope="module")
@@ -54,42 +50,7 @@ def skills_help(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_1_sampled_and_rescored_log_probs_agree(policy: Path, tmp_path: Path, temperature: float) -> None:
     """For the start weights, and again after an update was published."""
     config = small_config(rollout={"groups": 4, "group_size": 4, "max_tokens": 2, "temperature": temperature})
-    world = ToyWorld()
-
-    async def gaps() -> list[float]:
-        engine = await open_engine(config, policy)
-        updater = PolicyUpdater(policy, UpdateConfig(lr=1e-2), temperature=temperature, steps=2, work_dir=tmp_path)
-        agent = agent_for(
-            config, chat_model(config, engine, policy), system_prompt=world.system_prompt(), max_turns=6,
-            temperature=temperature,
-        )  # fmt: skip
-        collector = Collector(agent, world, seed=0)
-        plans = [GroupPlan(task, (Member(Role.ACTIVE, SkillLibrary()),) * 4) for task in world.tasks(Split.TRAIN)[:4]]
-        found = []
-        try:
-            for step in range(2):
-                played = await collector.collect(plans, step)
-                rows = [
-                    row
-                    for one in played
-                    for place, e in enumerate(one.group.episodes)
-                    for row in rows_of(e, place - 1.5)
-                ]
-                behaviour = [tuple(lp for lp, on in zip(row.logprobs, row.trained, strict=True) if on) for row in rows]
-                rescored = updater.score(rows)
-                found.append(
-                    max(abs(a - b) for x, y in zip(behaviour, rescored, strict=True) for a, b in zip(x, y, strict=True))
-                )
-                assert {t.call.version for one in played for e in one.group.episodes for t in e.turns if t.call} == {
-                    step
-                }
-                updater.update(rows, episodes=16)
-                await Publisher(engine, updater).publish(step + 1)
-        finally:
-            await engine.aclose()
-        return found
-
-    assert max(asyncio.run(gaps())) < 1e-4
+    assert max(asyncio.run(logprob_gaps(config, policy, tmp_path))) < 1e-4
 
 
 def test_1_training_stops_when_the_engine_holds_other_weights(
@@ -104,23 +65,7 @@ def test_1_training_stops_when_the_engine_holds_other_weights(
 
 def test_2_every_sampled_token_is_trained_once_and_nothing_else(policy: Path, tmp_path: Path) -> None:
     go(small_config(method="static", steps=5, episode_log="tokens"), policy, tmp_path)
-    tokenizer = AutoTokenizer.from_pretrained(policy)
-    fence = tokenizer.convert_tokens_to_ids("<skill>")
-    with_skill = 0
-    for entry in lines(tmp_path, "episodes.jsonl"):
-        calls = [
-            ModelCall(tuple(prompt), tuple(sampled), tuple(logprobs), version, 1.0)
-            for prompt, sampled, logprobs, version in entry["calls"]  # type: ignore[attr-defined]
-        ]
-        turns = tuple(Turn(index, "", "", call=call) for index, call in enumerate(calls))
-        rows = rows_of(Episode(str(entry["episode_id"]), Task("t", ""), turns, 0.0))
-        assert len(rows) == 1
-        trained = [token for token, on in zip(rows[0].token_ids, rows[0].trained, strict=True) if on]
-        assert trained == [token for call in calls for token in call.sampled_ids]
-        context = {token for token, on in zip(rows[0].token_ids, rows[0].trained, strict=True) if not on}
-        with_skill += fence in context
-        assert fence not in trained
-    assert with_skill >= 16
+    check_trained_tokens(policy, tmp_path)
 
 
 def test_3_arm_and_digest_are_in_every_episode_and_both_arms_in_every_group(policy: Path, tmp_path: Path) -> None:

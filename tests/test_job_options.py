@@ -78,6 +78,14 @@ def test_a_wrong_setting_is_named(setting: str, problem: str) -> None:
         run_config(parse("--set", setting))
 
 
+def test_vllm_without_a_server_runs_beside_the_update_on_the_gpu() -> None:
+    config = run_config(parse("--model", "some/model", "--engine", "vllm"))
+    assert (config.engine, config.device) == (EngineName.VLLM_COLOCATED, "cuda")
+    assert config.serving.memory_share < 1
+    assert config.update.max_logprob_gap == 0.5
+    assert run_config(parse("--model", "m", "--engine", "vllm", "--device", "cpu")).device == "cpu"
+
+
 def test_quick_is_short_but_steps_can_still_be_said() -> None:
     assert run_config(parse("--quick")).steps == QUICK_STEPS
     assert run_config(parse("--quick", "--steps", "3")).steps == 3

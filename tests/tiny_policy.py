@@ -14,10 +14,11 @@ _CHOICES = 5  # what the toy world offers on a turn
 _BIAS = 4.0  # logits by which these numbers lead
 
 
-def tiny_policy(folder: Path, *, world: ToyWorld | None = None, seed: int = 0) -> Path:
+def tiny_policy(folder: Path, *, world: ToyWorld | None = None, seed: int = 0, head_dim: int = 16) -> Path:
     """Write the policy to ``folder``: one token an answer, mostly a number from 1 to 5 (use ``max_tokens=1``).
 
     Dimension 0 of every embedding is a large constant, so that it survives the normalisation as a bias for the head.
+    vLLM wants a ``head_dim`` of 32 or more.
     """
     tokenizer = build_tokenizer((world or ToyWorld()).vocabulary(), max_label=8, max_length=512)
     torch.manual_seed(seed)
@@ -28,7 +29,7 @@ def tiny_policy(folder: Path, *, world: ToyWorld | None = None, seed: int = 0) -
         num_hidden_layers=1,
         num_attention_heads=2,
         num_key_value_heads=2,
-        head_dim=16,
+        head_dim=head_dim,
         max_position_embeddings=512,
         tie_word_embeddings=False,
         pad_token_id=tokenizer.pad_token_id,

@@ -67,10 +67,11 @@ class AdvantageName(StrEnum):
 
 
 class EngineName(StrEnum):
-    """What samples: transformers in this process, or vLLM servers over HTTP."""
+    """What samples: transformers in this process, vLLM servers over HTTP, or vLLM on the update's own device."""
 
     TRANSFORMERS = "transformers"
     VLLM = "vllm"
+    VLLM_COLOCATED = "vllm-colocated"
 
 
 _BFLOAT16_GAP = 0.01  # nats; eight bits of mantissa give errors of some hundredths
@@ -227,6 +228,26 @@ class MemoryConfig(_Strict):
     rate: Annotated[float, Field(gt=0, le=1)] = _setting(0.1, "Of the exponential average of outcomes.")
 
 
+class ServingConfig(_Strict):
+    """How vLLM samples; the transformers engine needs none of it."""
+
+    timeout_s: PositiveFloat = _setting(300.0, "vllm: seconds of one HTTP call (a long answer in a full batch).")
+    patience_s: NonNegativeFloat = _setting(
+        300.0, "vllm: seconds a call waits while no server is up; a 4 B model's server starts within them."
+    )
+    dtype: Literal["bfloat16", "float16", "float32"] = _setting("bfloat16", "vllm-colocated: of weights and KV cache.")
+    max_context: PositiveInt | None = _setting(
+        None, "vllm-colocated: tokens of prompt and answer; None: the model's limit, which may not fit the KV cache."
+    )
+    memory_share: Annotated[float, Field(gt=0, lt=1)] = _setting(
+        0.35, "vllm-colocated: share of the device's memory for weights and KV cache (the recipe's plan: --dry-run)."
+    )
+    lora_rank: NonNegativeInt = _setting(
+        0, "vllm-colocated: largest rank of published adapters; 0: whole weights only."
+    )
+    eager: bool = _setting(False, "vllm-colocated: no CUDA graphs, no compilation.")
+
+
 class EvaluationConfig(_Strict):
     """Evaluation: one arm, no trial, nothing trained."""
 
@@ -277,7 +298,7 @@ class RunConfig(_Strict):
     aa: bool = _setting(False, "A/A trials: candidate = incumbent, to measure false acceptance.")
     device: Literal["cpu", "cuda"] = _setting("cpu", "Where the update runs, and the transformers engine.")
     engine: EngineName = _setting(EngineName.TRANSFORMERS, "What samples.")
-    engine_url: str = _setting("", "Base URL of the vLLM server; only with engine vllm.")
+    engine_url: str = _setting("", "vllm: URLs of the servers, separated by commas.")
     model: str = _setting("standin", "The policy's name or path, for the record.")
     train_reward: RewardName = _setting(
         RewardName.SUCCESS, "What GRPO maximises (a dense one hides the skills: measured, method.md)."
@@ -292,6 +313,7 @@ class RunConfig(_Strict):
     pruning: PruningConfig = Field(default_factory=PruningConfig)
     memory: MemoryConfig = Field(default_factory=MemoryConfig)
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
+    serving: ServingConfig = Field(default_factory=ServingConfig)
     checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig)
     logging: LoggingConfig = Field(default_factory=LoggingConfig)
     episode_log: Literal["compact", "tokens"] = _setting(

@@ -11,11 +11,13 @@ from rich.console import Console
 
 from reskill_agents.display import make_display
 from reskill_agents.environment import World
+from reskill_agents.errors import ConfigError
 from reskill_agents.graphs.chat_model import TemplateWarning
 from reskill_agents.report import write_report
 from reskill_agents.run_pack import export_run
 from reskill_agents.run_summary import fate_table, headline, score_table
 from reskill_agents.run_view import read_run
+from reskill_agents.trainers.config import RunConfig
 from reskill_agents.trainers.job_options import JobOptions, run_config
 from reskill_agents.trainers.job_policy import load_author, start_policy
 from reskill_agents.trainers.loop import run
@@ -39,6 +41,8 @@ def run_job(options: JobOptions, world: World, *, label: str, console: Console |
     run_dir = options.run_dir or choose_run_dir(RUNS, label, resume=options.resume)
     config = run_config(options)
     _quieten(options)
+    if options.dry_run:
+        return dry_run(options, config, world, console or Console())
     author = load_author(options.creator, run_dir)
     try:
         with make_display(quiet=options.quiet, title=run_dir.name) as display:
@@ -61,6 +65,20 @@ def run_job(options: JobOptions, world: World, *, label: str, console: Console |
         return 130
     finish(run_dir, console or Console())
     return 0
+
+
+def dry_run(options: JobOptions, config: RunConfig, world: World, console: Console) -> int:
+    """Print the plan; 1 when it does not fit.
+
+    Raises:
+        ConfigError: the stand-in, which has no config before it is built.
+    """
+    if options.standin:
+        raise ConfigError("--dry-run plans for --model NAME|PATH; the stand-in fits everywhere")
+    from reskill_agents.trainers.dry_run import print_plan
+
+    fits = print_plan(config, world, options.model, device_gb=options.device_gb, console=console)
+    return 0 if fits else 1
 
 
 def _quieten(options: JobOptions) -> None:

@@ -8,21 +8,27 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from reskill_agents.action_format import ActionFormat
 from reskill_agents.methods import Method
-from reskill_agents.trainers.config import EngineName, RunConfig
+from reskill_agents.trainers.config import EngineName, RunConfig, UpdateConfig
 from reskill_agents.trials.verdict import TrialMethodName
 
 STANDIN = "standin"
 RULES = (TrialMethodName.PAIRED, TrialMethodName.DISCOUNTED_BETA)
 QUICK_STEPS = 12
 VALID_EVERY = 15  # steps between evaluations on the validation split: five points on the curve, seconds each
+Device = Literal["cpu", "cuda"]
 _E = TypeVar("_E", bound=StrEnum)
 _OWN_OPTIONS = {  # settings that other parts of a job read from their option
     "method": "--method", "seed": "--seed", "threads": "--threads", "model": "--model", "creator.author": "--creator",
 }  # fmt: skip
+_LLM_CONTEXT = 8192  # 15 pages of WebShop and answers of some 300 tokens
+_LORA_RANK = 16
+_LORA_RATE = 1e-5  # ten times the paper's 1e-6 for full weights, the customary factor
+_BFLOAT16_GAP = 0.5  # nats, largest of a batch: two kernels in bfloat16
+_MEMORY_SHARE = 0.5
 _LLM_TOKENS = 512  # a turn of a language model that may think; the stand-in answers with one number
 
 
@@ -38,7 +44,9 @@ class JobOptions:
     aa: bool = False
     model: str = STANDIN
     engine: EngineName = EngineName.TRANSFORMERS
-    engine_url: str = "http://127.0.0.1:8000"
+    engine_url: str = ""
+    device: Device | None = None
+    device_gb: float = 80.0
     creator: str = "offline"
     threads: int = 1
     learning_rate: float | None = None
@@ -49,6 +57,14 @@ class JobOptions:
     clone_updates: int | None = None
     clone_only: bool = False
     settings: Sequence[tuple[str, str]] = ()
+    dry_run: bool = False
+
+    @property
+    def sampled_by(self) -> EngineName:
+        """The engine; ``vllm`` without a server is vLLM beside the update."""
+        if self.engine is EngineName.VLLM and not self.engine_url:
+            return EngineName.VLLM_COLOCATED
+        return self.engine
 
     @property
     def standin(self) -> bool:
@@ -79,9 +95,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="the policy: standin, or a Hugging Face name or folder; a folder with only a config and a tokenizer "
         "starts from random weights (default: standin)")  # fmt: skip
     add("--engine", type=_one_of(EngineName), default=EngineName.TRANSFORMERS, metavar="ENGINE",
-        help=f"what samples: {_names(EngineName)} (default: transformers)")  # fmt: skip
-    add("--engine-url", default=JobOptions.engine_url, metavar="URL",
-        help=f"the vLLM server (default: {JobOptions.engine_url}; only with --engine vllm)")  # fmt: skip
+        help=f"what samples: {_names(EngineName)}; vllm without --engine-url runs beside the update on the same "
+        "device (default: transformers)")  # fmt: skip
+    add(
+        "--engine-url",
+        default="",
+        metavar="URL[,URL]",
+        help="with --engine vllm: servers that run already (default: none)",
+    )
+    add("--device", choices=("cpu", "cuda"), help="of the update (default: cuda with vLLM beside it, else cpu)")
+    add("--device-gb", type=float, default=JobOptions.device_gb, metavar="GB",
+        help="memory of the device, for --dry-run (default: 80)")  # fmt: skip
+    add("--dry-run", action="store_true", help="print the memory and token plan from config and tokenizer, then stop")
     add("--creator", type=_creator, default="offline", metavar="CREATOR",
         help="who writes skills: offline, or openai:MODEL[@BASE_URL]; its key is read from OPENAI_API_KEY "
         "(default: offline)")  # fmt: skip
@@ -118,8 +143,9 @@ def run_config(options: JobOptions) -> RunConfig:
         "seed": options.seed,
         "threads": options.threads,
         "aa": options.aa,
-        "engine": options.engine,
-        "engine_url": options.engine_url if options.engine is EngineName.VLLM else "",
+        "engine": options.sampled_by,
+        "engine_url": options.engine_url if options.sampled_by is EngineName.VLLM else "",
+        "device": options.device or ("cuda" if options.sampled_by is EngineName.VLLM_COLOCATED else "cpu"),
         "model": options.model,
         "trial": {"rule": options.trial},
         "creator": {"author": options.creator},
@@ -130,6 +156,8 @@ def run_config(options: JobOptions) -> RunConfig:
     if not options.standin:
         settings["rollout"] |= {"action_format": ActionFormat.TAGGED, "max_tokens": _LLM_TOKENS}
         settings["update"] |= {"normaliser_tokens": _LLM_TOKENS}
+    if not options.standin and options.sampled_by is not EngineName.TRANSFORMERS:
+        _add_recipe(settings)
     if options.learning_rate is not None:
         settings["update"] |= {"lr": options.learning_rate}
     if options.quick:
@@ -151,6 +179,19 @@ def _put(settings: dict[str, Any], name: str, value: str) -> None:
         settings[section] = within
         settings = within
     settings[field] = value
+
+
+def _add_recipe(settings: dict[str, Any]) -> None:
+    """A model of about 4 B parameters on one 80 GB card: LoRA in bfloat16 beside vLLM (``--dry-run`` prints the plan)."""
+    settings["serving"] = {"memory_share": _MEMORY_SHARE, "max_context": _LLM_CONTEXT, "lora_rank": _LORA_RANK}
+    settings["update"] |= {
+        "lr": _LORA_RATE,
+        "max_logprob_gap": _BFLOAT16_GAP,
+        "tokens_per_micro_batch": _LLM_CONTEXT,
+    }
+    adapters = {"lora": {"rank": _LORA_RANK}, "precision": "bfloat16", "gradient_checkpointing": True}
+    settings["update"] |= {name: value for name, value in adapters.items() if name in UpdateConfig.model_fields}
+    settings["reproducible"] = False  # vLLM batches by arrival
 
 
 def _names(options: Iterable[StrEnum]) -> str:

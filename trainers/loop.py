@@ -217,8 +217,8 @@ class Trainer:
             max_logprob_gap=config.update.max_logprob_gap,
             corrected=config.corrected,
         )
-        through = folder.path.resolve() / "serving" if config.engine is EngineName.VLLM else None
-        self.publisher = Publisher(engine, self.updater, through)
+        through = None if config.engine is EngineName.TRANSFORMERS else folder.path.resolve() / "serving"
+        self.publisher = Publisher(engine, self.updater, through, config.update.max_logprob_gap)
         self.collector, self.examination = stage.collector, stage.examination
         self.version = 0
         self._update_thread: ThreadPoolExecutor | None = None

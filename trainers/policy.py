@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 
 from transformers import AutoTokenizer
 
 from reskill_agents.engine import PolicyEngine
+from reskill_agents.engines import probe
+from reskill_agents.engines.weight_folders import WeightFolders
 from reskill_agents.errors import ConfigError
 from reskill_agents.graphs.agent import Agent, AgentConfig, Overflow
 from reskill_agents.graphs.chat_model import PolicyChatModel, TemplateWarning
 from reskill_agents.graphs.chat_templates import ChatTokenizer
 from reskill_agents.graphs.prefix_check import Continuation
 from reskill_agents.trainers.config import EngineName, RunConfig
+from reskill_agents.trainers.probe import check_engine_holds
 from reskill_agents.trainers.update import PolicyUpdater
 
 
@@ -22,18 +24,31 @@ async def open_engine(config: RunConfig, policy_path: Path) -> PolicyEngine:
     """The engine that the config names. A server may hold other weights until the first publish.
 
     Raises:
-        ConfigError: the engine's module is not installed.
-        EngineError: the server can't be reached.
+        ConfigError: the engine's package is not installed.
+        EngineError: a server can't be reached, or the engine does not start.
     """
     if config.engine is EngineName.TRANSFORMERS:
         from reskill_agents.engines.transformers import TransformersEngine
 
         return TransformersEngine(policy_path, threads=config.threads, device=config.device, seed=config.seed)
+    if config.engine is EngineName.VLLM_COLOCATED:
+        from reskill_agents.engines.vllm_colocated import ColocatedSettings, ColocatedVLLM
+
+        serving = config.serving
+        settings = ColocatedSettings(
+            serving.dtype, serving.max_context, serving.memory_share, serving.lora_rank, serving.eager, config.seed
+        )
+        return await ColocatedVLLM.start(policy_path, settings)
     try:
         from reskill_agents.engines.vllm_http import VLLMEngine
     except ImportError as error:
         raise ConfigError(f"engine vllm cannot be loaded ({error}); install reskill-agents[vllm]") from error
-    return await VLLMEngine.connect(config.engine_url)
+    return await VLLMEngine.connect(
+        config.engine_url,
+        timeout_s=config.serving.timeout_s,
+        patience_s=config.serving.patience_s,
+        tolerance=config.update.max_logprob_gap,
+    )
 
 
 def chat_model(config: RunConfig, engine: PolicyEngine, policy_path: Path) -> PolicyChatModel:
@@ -71,24 +86,38 @@ def agent_for(
     return Agent(model, settings, system_prompt)
 
 
-@dataclass
 class Publisher:
-    """Hands new weights to the engine.
+    """Hands new weights to the engine and sees that they arrived.
 
     Args:
         engine: what samples.
         updater: what trains.
-        through: folder for engines that load from disk (servers); ``None``: hand over tensors.
+        through: folder for engines that load from disk (they must see it too); ``None``: hand over tensors.
+        tolerance: nats by which engine and trainer may differ on a fixed probe.
     """
 
-    engine: PolicyEngine
-    updater: PolicyUpdater
-    through: Path | None = None
+    def __init__(
+        self,
+        engine: PolicyEngine,
+        updater: PolicyUpdater,
+        through: Path | None = None,
+        tolerance: float = probe.TOLERANCE,
+    ) -> None:
+        self.engine = engine
+        self.updater = updater
+        self._folders = WeightFolders(through) if through is not None else None
+        self._tolerance = tolerance
 
     async def publish(self, version: int) -> None:
-        """The updater's current weights sample from now on."""
-        if self.through is None:
+        """The updater's current weights sample from now on.
+
+        Raises:
+            EngineError: the engine does not take them.
+            EngineMismatch: it took them and scores or samples the probe otherwise than the trainer.
+        """
+        if self._folders is None:
             await self.engine.publish(self.updater.weights(), version)
         else:
-            self.updater.save_weights(self.through)
-            await self.engine.publish(self.through, version)
+            folder = self._folders.write(version, self.updater.save_weights)
+            await self.engine.publish(folder, version)
+        await check_engine_holds(self.updater.model, self.engine, version, tolerance=self._tolerance)

@@ -1,131 +1,127 @@
-"""A vLLM server as policy engine: token ids in and out over HTTP, new weights through its development endpoints.
+"""vLLM servers as one policy engine: token ids in and out over HTTP, new weights through their development endpoints.
 
-Start the server with ``VLLM_SERVER_DEV_MODE=1 vllm serve MODEL --logprobs-mode processed_logprobs``: else the
-log-probs are not those of the sampling temperature, and weights can't be published.
+Start each server with ``VLLM_SERVER_DEV_MODE=1 vllm serve MODEL --logprobs-mode processed_logprobs``: else the
+log-probs are not those of the sampling temperature, and weights can't be published. For LoRA adapters add
+``VLLM_ALLOW_RUNTIME_LORA_UPDATING=1`` and ``--enable-lora --max-lora-rank R``.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import struct
+import threading
+import time
+import uuid
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING
 
 import httpx
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from reskill_agents.engine import GenerateRequest, Generation
+from reskill_agents.engines import probe
+from reskill_agents.engines.fence import Fence
 from reskill_agents.engines.loop_thread import LoopThread
-from reskill_agents.errors import EngineError
+from reskill_agents.engines.vllm_server import ServerDown, VLLMServer
+from reskill_agents.engines.vllm_wire import check_room
+from reskill_agents.engines.weight_folders import WeightFolders, save_tensors
+from reskill_agents.errors import EngineError, EngineMismatch
 
 if TYPE_CHECKING:
     import torch
 
-M = TypeVar("M", bound=BaseModel)
-_BACKOFF_S = 0.2  # before the first retry; doubles
-_PLAIN_SOFTMAX: dict[str, float] = {  # sent always: the server would take a model's generation_config.json otherwise
-    "top_p": 1.0,
-    "top_k": -1,
-    "min_p": 0.0,
-    "repetition_penalty": 1.0,
-    "presence_penalty": 0.0,
-    "frequency_penalty": 0.0,
-}
-
-
-class _Logprobs(BaseModel):
-    token_logprobs: list[float]
-
-
-class _PromptLogprob(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-    logprob: float
-
-
-class _Choice(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-    token_ids: list[int] | None = None
-    prompt_token_ids: list[int] | None = None
-    logprobs: _Logprobs | None = None
-    prompt_logprobs: list[dict[str, _PromptLogprob] | None] | None = None
-
-
-class _Completion(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-    choices: list[_Choice]
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-    id: str
-    max_model_len: int
-
-
-class _Models(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-    data: list[_Model]
+_HEALTH_EVERY_S = 1.0  # how often a lost server is asked whether it is back
+_KEEPALIVE_S = 3600.0  # the servers close idle connections themselves
 
 
 class VLLMEngine:
-    """A :class:`~reskill_agents.engine.PolicyEngine` over one vLLM server. :meth:`connect` asks it for its model.
+    """A :class:`~reskill_agents.engine.PolicyEngine` over one or several vLLM servers. :meth:`connect` makes one.
 
-    The server batches and keeps prefixes cached by itself, so sessions need no announcing. A generation is never split
-    over two versions of the weights: publishing waits for the calls under way and holds back new ones.
+    The servers batch and keep prefixes cached by themselves, so sessions are only announced to spread them: an episode
+    stays on one server, because that one has its prefix. A server that can't be reached, does not answer or was restarted
+    is taken out; its calls go to another one, or wait up to ``patience_s`` for it to come back. It comes back once it is
+    healthy, was given the current weights, and scores the probe as before. So a server may be killed and started again at
+    any time: calls under way are asked again (with the same random key), and what a server sampled from other weights is
+    never returned.
+
+    A generation is never split over two versions of the weights: publishing waits for the calls under way and holds back new
+    ones.
 
     Args:
-        url: e.g. ``http://127.0.0.1:8000``.
-        model: the name under which the server serves.
-        max_context: tokens of prompt and answer.
-        weights_dir: where to write state dicts for the server to read (a folder both see); only for :meth:`publish`
-            with tensors.
-        timeout_s: of one HTTP call.
-        retries: after the first attempt, when the server can't be reached, times out or answers 5xx.
+        servers: all serve the same model.
+        client: their connections.
+        thread: the event loop that they live on.
+        weights_dir: where to write state dicts for the servers to read (a folder all see); only for :meth:`publish` with
+            tensors.
+        patience_s: how long a call waits while no server is up.
+        tolerance: nats by which two servers may differ on the probe.
     """
 
     def __init__(
         self,
-        url: str,
+        servers: Sequence[VLLMServer],
+        client: httpx.AsyncClient,
+        thread: LoopThread,
         *,
-        model: str,
-        max_context: int,
         weights_dir: Path | None = None,
-        timeout_s: float = 300.0,
-        retries: int = 2,
+        patience_s: float = 300.0,
+        tolerance: float = probe.TOLERANCE,
     ) -> None:
-        self.url = url.rstrip("/")
-        self.model = model
-        self.max_context = max_context
-        self._weights_dir = weights_dir
-        self._timeout_s = timeout_s
-        self._retries = retries
+        self.servers = tuple(servers)
+        self.model = servers[0].model
+        self.max_context = min(server.max_context for server in servers)
+        self._client = client
+        self._thread = thread
+        self._folders = WeightFolders(weights_dir) if weights_dir is not None else None
+        self._patience_s = patience_s
+        self._tolerance = tolerance
+        self._name = f"reskill-{uuid.uuid4().hex[:12]}"
         self._version = 0
-        self._thread = LoopThread("vllm-http")
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
-        self._client = httpx.AsyncClient(timeout=timeout_s, limits=limits)
-        self._publishing = asyncio.Lock()
-        self._idle = asyncio.Condition()
-        self._under_way = 0
+        self._weights: Path | None = None
+        self._reference: tuple[float, ...] | None = None
+        self._fence = Fence()
+        self._back = asyncio.Condition()
+        self._reviving: dict[VLLMServer, asyncio.Task[None]] = {}
+        self._mismatch: EngineMismatch | None = None
+        self._sticky: dict[str, VLLMServer] = {}
+        self._sessions = threading.Lock()
 
     @classmethod
     async def connect(
-        cls, url: str, *, weights_dir: Path | None = None, timeout_s: float = 300.0, retries: int = 2
+        cls,
+        urls: str | Sequence[str],
+        *,
+        weights_dir: Path | None = None,
+        timeout_s: float = 300.0,
+        retries: int = 2,
+        patience_s: float = 300.0,
+        tolerance: float = probe.TOLERANCE,
     ) -> VLLMEngine:
-        """The engine for the first model that the server at ``url`` serves.
+        """The engine over the servers at ``urls`` (one, several separated by commas, or a sequence).
+
+        Args:
+            urls, weights_dir, patience_s, tolerance: see above.
+            timeout_s: of one HTTP call.
+            retries: of one HTTP call, when the server can't be reached, times out or answers 5xx.
 
         Raises:
-            EngineError: when it can't be reached or serves none.
+            EngineError: when one can't be reached or serves no model, or they serve different ones.
         """
-        engine = cls(url, model="", max_context=0, weights_dir=weights_dir, timeout_s=timeout_s, retries=retries)
+        thread = LoopThread("vllm-http")
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=_KEEPALIVE_S)
+        client = httpx.AsyncClient(limits=limits)
+        every = [url.strip() for url in urls.split(",")] if isinstance(urls, str) else list(urls)
+        servers = [VLLMServer(url, client, timeout_s=timeout_s, retries=retries) for url in every if url]
         try:
-            models = _parse(_Models, await engine._thread.run(engine._call("GET", "/v1/models")), "/v1/models")
-            if not models.data:
-                raise EngineError(f"{engine.url} serves no model")
+            if not servers:
+                raise EngineError("no address of a vLLM server was given")
+            await thread.run(_greet(servers))
+            engine = cls(servers, client, thread, weights_dir=weights_dir, patience_s=patience_s, tolerance=tolerance)
+            await thread.run(engine._stamp_all())
         except EngineError:
-            await engine.aclose()
+            await thread.run(client.aclose())
+            thread.stop()
             raise
-        engine.model, engine.max_context = models.data[0].id, models.data[0].max_model_len
         return engine
 
     @property
@@ -134,49 +130,27 @@ class VLLMEngine:
         return self._version
 
     def open(self, session: str) -> None:
-        """Nothing to do: the server batches whatever arrives."""
+        """Announce an episode: it goes to the server with the fewest."""
+        with self._sessions:
+            if session not in self._sticky:
+                self._stick(session)
 
     def release(self, session: str) -> None:
-        """Nothing to do: the server evicts prefixes by itself."""
+        """The episode makes no more calls."""
+        with self._sessions:
+            server = self._sticky.pop(session, None)
+            if server is not None:
+                server.sessions -= 1
 
     async def generate(self, request: GenerateRequest) -> Generation:
         """Sample one completion.
 
         Raises:
-            EngineError: the server is down, timed out, refused, or left out token ids or log-probs.
+            EngineError: no server was up within ``patience_s``, or one refused or left out token ids or log-probs.
+            EngineMismatch: a server came back with other weights than it was given.
         """
-        params = request.params
-        if not request.prompt_ids:
-            raise EngineError(f"session {request.session}: the prompt is empty")
-        if len(request.prompt_ids) + params.max_tokens > self.max_context:
-            raise EngineError(
-                f"session {request.session}: {len(request.prompt_ids)} prompt tokens and up to {params.max_tokens} new"
-                f" ones exceed the context of {self.max_context}"
-            )
-        body = {
-            "model": self.model,
-            "prompt": list(request.prompt_ids),
-            "max_tokens": params.max_tokens,
-            "temperature": params.temperature,
-            "stop_token_ids": list(params.stop_ids),
-            "ignore_eos": True,  # the stop ids say what ends a call
-            "logprobs": 0,  # of the sampled token only
-            "return_token_ids": True,
-            "skip_special_tokens": False,
-            "seed": _seed(request.rng_key) if request.rng_key else None,
-            **_PLAIN_SOFTMAX,
-        }
-        answer, version = await self._thread.run(self._complete(body))
-        choice = answer.choices[0] if answer.choices else _Choice()
-        if choice.token_ids is None or choice.logprobs is None:
-            raise EngineError(f"{self.url} returned no token ids or log-probs: it needs a vLLM with return_token_ids")
-        tokens, logprobs = tuple(choice.token_ids), tuple(choice.logprobs.token_logprobs)
-        if len(tokens) != len(logprobs) or not tokens:
-            raise EngineError(f"{self.url} returned {len(tokens)} tokens with {len(logprobs)} log-probs")
-        if choice.prompt_token_ids is not None and tuple(choice.prompt_token_ids) != request.prompt_ids:
-            raise EngineError(f"{self.url} changed the prompt: {len(choice.prompt_token_ids)} tokens came back")
-        finish: Literal["stop", "length"] = "stop" if tokens[-1] in params.stop_ids else "length"
-        return Generation(tokens, logprobs, version, finish)
+        check_room(request, self.max_context)
+        return await self._thread.run(self._generate(request))
 
     async def score(
         self, prompt_ids: Sequence[int], token_ids: Sequence[int], *, temperature: float = 1.0
@@ -184,110 +158,224 @@ class VLLMEngine:
         """Log-probs of ``token_ids`` after ``prompt_ids``.
 
         Raises:
-            EngineError: at another temperature than 1: the server scores prompts before temperature.
+            EngineError: as :meth:`generate`; at another temperature than 1: vLLM scores prompts before temperature.
         """
         if temperature not in (0.0, 1.0):
             raise EngineError(f"vLLM scores prompts at temperature 1 only, not {temperature}")
-        whole = [*prompt_ids, *token_ids]
-        body = {
-            "model": self.model,
-            "prompt": whole,
-            "max_tokens": 1,
-            "temperature": 1.0,
-            "prompt_logprobs": 0,
-            **_PLAIN_SOFTMAX,
-        }
-        answer, _ = await self._thread.run(self._complete(body))
-        given = answer.choices[0].prompt_logprobs if answer.choices else None
-        if given is None or len(given) != len(whole):
-            raise EngineError(f"{self.url} returned no log-probs for the prompt")
-        scores = []
-        for token, entry in list(zip(whole, given, strict=True))[len(prompt_ids) :]:
-            if entry is None or str(token) not in entry:
-                raise EngineError(f"{self.url} returned no log-prob for token {token}")
-            scores.append(entry[str(token)].logprob)
-        return tuple(scores)
+        return await self._thread.run(self._score(prompt_ids, token_ids))
 
     async def publish(self, weights: Mapping[str, torch.Tensor] | Path, version: int) -> None:
-        """Pause, load new weights, drop the prefix cache, resume.
+        """Hold back calls, pause every server, load, drop the prefix caches, resume, and see that all score alike.
+
+        Servers that are down are given the weights when they are back.
+
+        Args:
+            weights: a folder that the servers see, with weights or a LoRA adapter (``adapter_config.json``); or tensors.
+            version: their number.
 
         Raises:
-            EngineError: when any of it fails (the server is resumed if it still answers), or for tensors without a
+            EngineError: when any of it fails (servers that still answer are resumed), or for tensors without a
                 ``weights_dir``.
+            EngineMismatch: the servers differ on the probe.
         """
         folder = weights if isinstance(weights, Path) else await asyncio.to_thread(self._save, weights, version)
-        await self._thread.run(self._reload(folder, version))
+        await self._thread.run(self._publish(folder, version))
 
     async def aclose(self) -> None:
         """Close the connections."""
         if not self._client.is_closed:
-            await self._thread.run(self._client.aclose())
+            await self._thread.run(self._close())
         self._thread.stop()
 
-    async def _complete(self, body: Mapping[str, object]) -> tuple[_Completion, int]:
-        """The server's answer and the version of the weights that gave it."""
-        async with self._publishing:
-            self._under_way += 1
-        try:
-            version = self._version
-            return _parse(_Completion, await self._call("POST", "/v1/completions", body), "/v1/completions"), version
-        finally:
-            self._under_way -= 1
-            async with self._idle:
-                self._idle.notify_all()
+    # On the engine's own event loop
 
-    async def _reload(self, folder: Path, version: int) -> None:
-        async with self._publishing:
-            async with self._idle:
-                await self._idle.wait_for(lambda: self._under_way == 0)
-            await self._call("POST", "/pause?mode=keep")
+    async def _generate(self, request: GenerateRequest) -> Generation:
+        waited = _Patience(self._patience_s)
+        while True:
+            if self._mismatch is not None:
+                raise self._mismatch
+            async with self._fence.passing():
+                server = self._server_of(request.session)
+                if server.up:
+                    try:
+                        return await server.generate(request, self._version)
+                    except ServerDown as error:
+                        waited.problem = error
+                        self._lose(server)
+            await self._wait_for_any(waited)
+
+    async def _score(self, prompt_ids: Sequence[int], token_ids: Sequence[int]) -> tuple[float, ...]:
+        waited = _Patience(self._patience_s)
+        while True:
+            async with self._fence.passing():
+                for server in (server for server in self.servers if server.up):
+                    try:
+                        return await server.score(prompt_ids, token_ids)
+                    except ServerDown as error:
+                        waited.problem = error
+                        self._lose(server)
+            await self._wait_for_any(waited)
+
+    async def _publish(self, folder: Path, version: int) -> None:
+        waited = _Patience(self._patience_s)
+        async with self._fence.closed():
+            while True:
+                targets = [server for server in self.servers if server.up]
+                outcomes = await asyncio.gather(
+                    *(self._load(server, folder, version) for server in targets), return_exceptions=True
+                )
+                loaded = [server for server, outcome in zip(targets, outcomes, strict=True) if outcome is None]
+                for server, outcome in zip(targets, outcomes, strict=True):
+                    if isinstance(outcome, ServerDown):
+                        waited.problem = outcome
+                        self._lose(server)
+                    elif outcome is not None:
+                        raise outcome
+                if loaded:
+                    break
+                await self._wait_for_any(waited)
+            self._weights, self._version, self._reference = folder, version, None
+            for server in self.servers:
+                if server.up and server not in loaded:  # came back meanwhile, with the weights before
+                    self._lose(server)
+            await self._compare(loaded)
+
+    async def _load(self, server: VLLMServer, folder: Path | None, version: int) -> None:
+        async with server.lock:
+            await server.load(folder, self._stamp(version))
+
+    async def _stamp_all(self) -> None:
+        for server in self.servers:
+            await self._load(server, None, 0)
+
+    async def _compare(self, servers: Sequence[VLLMServer]) -> None:
+        """Every server scores the probe like the first; that is what one that comes back will be measured by."""
+        for server in servers:
             try:
-                reload = {"method": "reload_weights", "kwargs": {"weights_path": str(folder)}}
-                await self._call("POST", "/collective_rpc", reload)
-                await self._call("POST", "/reset_prefix_cache")
-                self._version = version
-            finally:
-                await self._call("POST", "/resume")
+                await self._examine(server, self._version)
+            except ServerDown:
+                self._lose(server)
+
+    async def _examine(self, server: VLLMServer, version: int) -> None:
+        scores = await server.score(probe.PROMPT, probe.CONTINUATION)
+        if version != self._version:
+            return  # a publish came between
+        gap = probe.largest_gap(self._reference or scores, scores)
+        if gap > self._tolerance:
+            raise EngineMismatch(
+                f"{server.url} scores the probe {gap:.2g} nats off what version {self._version} scored before, over "
+                f"{self._tolerance:.2g}: it does not hold the published weights"
+            )
+        self._reference = self._reference or scores
+
+    def _stamp(self, version: int) -> str:
+        return f"{self._name}-{version}"
+
+    def _server_of(self, session: str) -> VLLMServer:
+        """The server that an open session sticks to, another one when that is down; for others the least busy one."""
+        with self._sessions:
+            server = self._sticky.get(session)
+            if server is None:
+                return self._least_busy()
+            if not server.up and any(other.up for other in self.servers):
+                server.sessions -= 1
+                server = self._stick(session)
+            return server
+
+    def _stick(self, session: str) -> VLLMServer:
+        server = self._sticky[session] = self._least_busy()
+        server.sessions += 1
+        return server
+
+    def _least_busy(self) -> VLLMServer:
+        return min(self.servers, key=lambda server: (not server.up, server.sessions))
+
+    def _lose(self, server: VLLMServer) -> None:
+        server.up = False
+        if server not in self._reviving:
+            self._reviving[server] = asyncio.get_running_loop().create_task(self._revive(server))
+
+    async def _revive(self, server: VLLMServer) -> None:
+        """Wait until a lost server is healthy, give it the current weights, check it, put it back."""
+        try:
+            while not server.up:
+                try:
+                    await self._try_to_revive(server)
+                except EngineMismatch as error:
+                    self._mismatch = error
+                    break
+                except EngineError:
+                    pass  # not yet
+                if not server.up:
+                    await asyncio.sleep(_HEALTH_EVERY_S)
+        finally:
+            del self._reviving[server]
+            async with self._back:
+                self._back.notify_all()
+
+    async def _try_to_revive(self, server: VLLMServer) -> None:
+        if not await server.healthy():
+            return
+        version = self._version
+        await self._restore(server, version)
+        if self._weights is not None:
+            await self._examine(server, version)
+        server.up = version == self._version  # else a publish came between: once more
+
+    async def _restore(self, server: VLLMServer, version: int) -> None:
+        async with server.lock:
+            if not await server.holds(self._stamp(version)):
+                await server.load(self._weights, self._stamp(version))
+
+    async def _wait_for_any(self, waited: _Patience) -> None:
+        """Until a server is up.
+
+        Raises:
+            EngineError: none was within the patience.
+        """
+        if self._mismatch is not None:
+            raise self._mismatch
+        if any(server.up for server in self.servers):
+            return
+        async with self._back:
+            try:
+                await asyncio.wait_for(
+                    self._back.wait_for(lambda: self._mismatch is not None or any(s.up for s in self.servers)),
+                    waited.left_s,
+                )
+            except TimeoutError:
+                raise EngineError(
+                    f"no vLLM server was up for {self._patience_s:g} s; last problem: {waited.problem}"
+                ) from waited.problem
+        if self._mismatch is not None:
+            raise self._mismatch
+
+    async def _close(self) -> None:
+        for task in list(self._reviving.values()):
+            task.cancel()
+        await asyncio.gather(*self._reviving.values(), return_exceptions=True)
+        await self._client.aclose()
 
     def _save(self, weights: Mapping[str, torch.Tensor], version: int) -> Path:
-        if self._weights_dir is None:
+        if self._folders is None:
             raise EngineError("publishing tensors to a vLLM server needs weights_dir, a folder that it can read")
-        from safetensors.torch import save_file
-
-        folder = self._weights_dir / f"version-{version}"
-        folder.mkdir(parents=True, exist_ok=True)
-        unfinished = folder / "model.safetensors.part"
-        save_file({name: tensor.detach().contiguous().cpu() for name, tensor in weights.items()}, unfinished)
-        unfinished.rename(folder / "model.safetensors")
-        return folder
-
-    async def _call(self, method: str, path: str, body: Mapping[str, object] | None = None) -> bytes:
-        problem = ""
-        for attempt in range(self._retries + 1):
-            if attempt:
-                await asyncio.sleep(_BACKOFF_S * 2 ** (attempt - 1))
-            try:
-                response = await self._client.request(method, self.url + path, json=body)
-            except httpx.TimeoutException:
-                problem = f"no answer within {self._timeout_s} s"
-            except httpx.HTTPError as error:
-                problem = f"{type(error).__name__}: {error}"
-            else:
-                if response.is_success:
-                    return response.content
-                problem = f"status {response.status_code}: {response.text[:500]}"
-                if response.status_code < 500:
-                    break
-        raise EngineError(f"{method} {self.url}{path}: {problem}")
+        return self._folders.write(version, partial(save_tensors, weights))
 
 
-def _parse(kind: type[M], content: bytes, path: str) -> M:
-    try:
-        return kind.model_validate_json(content)
-    except ValidationError as error:
-        raise EngineError(f"{path} answered something else than a vLLM server does: {error}") from error
+class _Patience:
+    """How long one call may still wait, and what went wrong last."""
+
+    def __init__(self, seconds: float) -> None:
+        self._until = time.monotonic() + seconds
+        self.problem: EngineError | None = None
+
+    @property
+    def left_s(self) -> float:
+        return max(0.0, self._until - time.monotonic())
 
 
-def _seed(rng_key: Sequence[int]) -> int:
-    packed = struct.pack(f"<{len(rng_key)}Q", *(part % (1 << 64) for part in rng_key))
-    return int.from_bytes(hashlib.blake2b(packed, digest_size=8).digest(), "little") >> 1
+async def _greet(servers: Sequence[VLLMServer]) -> None:
+    await asyncio.gather(*(server.greet() for server in servers))
+    models = {server.model for server in servers}
+    if len(models) > 1:
+        raise EngineError(f"the servers serve different models: {', '.join(sorted(models))}")

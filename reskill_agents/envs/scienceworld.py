@@ -11,7 +11,7 @@ are free text; the list of valid actions, which takes most of the package's time
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
@@ -189,7 +189,7 @@ class ScienceWorldEnvironment:
         self._variations = variations
         self._simplifications = simplifications
         self._simulator: Simulator | None = None
-        self._return = weakref.finalize(self, lambda: None)
+        self._return: Callable[[], object] = lambda: None
         self._shown = Observation("")
         self._done, self._score = False, 0.0
 

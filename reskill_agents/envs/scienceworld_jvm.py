@@ -13,7 +13,7 @@ import threading
 import weakref
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import IO, Protocol, cast
+from typing import Protocol, cast
 
 from reskill_agents.errors import ConfigError, EnvironmentFault
 
