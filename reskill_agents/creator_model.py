@@ -350,4 +350,5 @@ def _json_part(text: str) -> str:
 def _again(prompt: str, text: str, problems: Sequence[str]) -> str:
     listed = "\n".join(f"- {problem}" for problem in problems)
     shown = text if len(text) <= 2000 else text[:2000] + " [cut]"
+    shown = shown.encode("utf-8", "replace").decode()  # a lone surrogate cannot be sent back
     return f"{prompt}\n\nYour last answer could not be used:\n{listed}\n\nIt was:\n{shown}\n\nAnswer again, corrected."

@@ -21,7 +21,9 @@ ERROR_PATTERN = (
     r"does not exist|unknown (column|table|command|option|name)|syntax)\b"
 )
 EMPTY_PATTERN = r"^\s*(\[\s*\]|\{\s*\}|\(\s*\)|none|null|nothing happens\.?)?\s*$"
-_HEAD = re.compile(r"\s*([A-Za-z_][\w.-]*)(?=$|[\s\[(;,:*])\s*([\[(]?)")  # a name cut short by another sign is none
+_HEAD = re.compile(
+    r"\s*([A-Za-z_][\w.-]*)(?=$|[\s\[(*]|[;,:](?:\s|$))\s*([\[(]?)"
+)  # a name cut short by another sign is none
 _CLOSING = {"[": "]", "(": ")"}
 _WORD = re.compile(r"[A-Za-z_][A-Za-z_'*]*|\*")
 _MOST = 24  # heads and whole actions, and observations, that are kept, the most widespread first
