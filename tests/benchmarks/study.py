@@ -197,6 +197,10 @@ def run(options: argparse.Namespace) -> int:
     """
     source = options.plan if options.plan.exists() else HERE / options.plan
     plan, name = load_plan(source), source.stem
+    if options.steps is not None:
+        if plan.registered or options.steps < 1:
+            raise ConfigError("--steps is a whole number from 1, for plans that are not registered")
+        plan = plan.model_copy(update={"budget": plan.budget.model_copy(update={"final_steps": options.steps})})
     choice = Choice(options.stage, *_wanted(plan, options.parts, options.methods))
     results = options.results or HERE / "results" / name
     looks = results.parent / "looks.jsonl"
