@@ -171,6 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--stage", choices=STAGES, default="all")
     add("--parts", default="", help="comma-separated (default: all)")
     add("--methods", default="", help="comma-separated names of arms (default: all)")
+    add("--steps", type=int, help="training steps of a final run instead of the plan's (not in a registered plan)")
     add(
         "--minutes",
         type=float,
