@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-quick real test quick-test check format types compare bench test-vllm nightly fuzz wheel clean
+.PHONY: help install demo demo-quick real test quick-test check format types compare study results bench test-vllm nightly fuzz wheel clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,8 +48,14 @@ check: types ## Linter, layout, types and import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 
-compare: $(BIN)/.installed ## Every method on five seeds, resumable; the table of the README (hours; ARGS=...)
-	$(BIN)/python tests/benchmarks/compare.py $(ARGS)
+compare: $(BIN)/.installed ## Every method on five seeds, resumable (hours; ARGS=...)
+	$(BIN)/python tests/benchmarks/study.py compare.toml $(ARGS)
+
+study: $(BIN)/.installed ## A piece of the registered study, under two hours; commits its results (ARGS=...)
+	$(BIN)/python tests/benchmarks/study.py study.toml --minutes 110 --commit $(ARGS)
+
+results: $(BIN)/.installed ## Put what committed result files say into the README
+	$(BIN)/python tests/benchmarks/readme_results.py
 
 bench: $(BIN)/.installed ## Error rates and power of both trial rules (ten minutes)
 	$(BIN)/python tests/benchmarks/selection.py $(ARGS)

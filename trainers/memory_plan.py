@@ -59,7 +59,8 @@ def model_shape(name_or_path: str | Path) -> ModelShape:
     text: PretrainedConfig = config.get_text_config()
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    output = getattr(model, "get_output_embeddings", None)
+    head = output() if callable(output) else None
     linear = [module for module in model.modules() if isinstance(module, nn.Linear) and module is not head]
     return ModelShape(
         parameters=sum(parameter.numel() for parameter in model.parameters()),

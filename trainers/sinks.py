@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from reskill_agents.errors import ConfigError
 from reskill_agents.trainers.config import LoggingConfig, RunConfig, Sink
@@ -19,9 +19,6 @@ from reskill_agents.trainers.progress import (
     StepMetrics,
     VerdictEvent,
 )
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
 
 _SINGLE = {
     "silent_groups": "groups/silent", "groups": "groups/played", "resampled": "groups/resampled",
@@ -116,7 +113,7 @@ def open_sinks(config: RunConfig, run_dir: Path) -> Sinks:
         ConfigError: a tracker's package is not installed.
     """
     settings = config.logging
-    made = []
+    made: list[Backend] = []
     for sink in settings.sinks:
         try:
             made.append(_BACKENDS[sink](settings, config, run_dir))
@@ -131,22 +128,22 @@ class TensorBoard:
     def __init__(self, settings: LoggingConfig, config: RunConfig, run_dir: Path) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._make = SummaryWriter
+        self._make: Callable[..., Any] = SummaryWriter
         self._folder = run_dir / "tensorboard"
-        self._writer: SummaryWriter | None = None
+        self._writer: Any = None
 
     def log(self, figures: Mapping[str, float], step: int) -> None:
         """Scalars; the first step after a resume hides what was written from it on."""
         if self._writer is None:
-            self._writer = self._make(str(self._folder), purge_step=step)  # type: ignore[no-untyped-call]
+            self._writer = self._make(str(self._folder), purge_step=step)
         for name, value in figures.items():
-            self._writer.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
-        self._writer.flush()  # type: ignore[no-untyped-call]
+            self._writer.add_scalar(name, value, step)
+        self._writer.flush()
 
     def close(self) -> None:
         """Close the event file."""
         if self._writer is not None:
-            self._writer.close()  # type: ignore[no-untyped-call]
+            self._writer.close()
 
 
 class WeightsAndBiases:

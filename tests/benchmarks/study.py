@@ -171,6 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--stage", choices=STAGES, default="all")
     add("--parts", default="", help="comma-separated (default: all)")
     add("--methods", default="", help="comma-separated names of arms (default: all)")
+    add("--steps", type=int, help="training steps of a final run instead of the plan's (not in a registered plan)")
     add(
         "--minutes",
         type=float,
@@ -197,6 +198,10 @@ def run(options: argparse.Namespace) -> int:
     """
     source = options.plan if options.plan.exists() else HERE / options.plan
     plan, name = load_plan(source), source.stem
+    if options.steps is not None:
+        if plan.registered or options.steps < 1:
+            raise ConfigError("--steps is a whole number from 1, for plans that are not registered")
+        plan = plan.model_copy(update={"budget": plan.budget.model_copy(update={"final_steps": options.steps})})
     choice = Choice(options.stage, *_wanted(plan, options.parts, options.methods))
     results = options.results or HERE / "results" / name
     looks = results.parent / "looks.jsonl"
