@@ -196,4 +196,8 @@ class Trackio:
             self._module.finish()
 
 
-_BACKENDS = {Sink.TENSORBOARD: TensorBoard, Sink.WANDB: WeightsAndBiases, Sink.TRACKIO: Trackio}
+_BACKENDS: Mapping[Sink, Callable[[LoggingConfig, RunConfig, Path], Backend]] = {
+    Sink.TENSORBOARD: TensorBoard,
+    Sink.WANDB: WeightsAndBiases,
+    Sink.TRACKIO: Trackio,
+}
