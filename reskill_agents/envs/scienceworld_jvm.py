@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import logging
 import subprocess
 import threading
 import weakref
@@ -79,6 +80,7 @@ class _JavaProcess:
             raise ConfigError(
                 f"ScienceWorld needs its package and Java: pip install 'reskill-agents[scienceworld]' ({error})"
             ) from error
+        logging.getLogger("py4j").setLevel(logging.CRITICAL)  # what fails is raised as well
         try:
             port, self._process = py4j.launch_gateway(
                 classpath=constants.JAR_PATH,

@@ -1,0 +1,44 @@
+"""Train an agent and its skills together in TextWorld's cooking games: train foods to learn on, foods never seen to be tested on.
+
+    python examples/train_textworld.py                                   # compact pages, the built-in policy
+    python examples/train_textworld.py --model Qwen/Qwen3-4B --engine vllm --creator openai:gpt-5-mini
+
+Needs reskill-agents[train,textworld]. With the built-in policy foods are numbered slots, and recipes mark what they name; language
+models get the games' own prose. Games are made once and kept in .cache/textworld.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from reskill_agents.envs.textworld import ObservationMode, TextWorldCooking
+from reskill_agents.errors import ReSkillError
+from reskill_agents.trainers.job_options import add_options, read_options
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--game-seed", type=int, default=0, metavar="N", help="of the games (default: 0)")
+    add_options(parser)
+    arguments = parser.parse_args()
+    options = read_options(arguments)
+    os.environ["OMP_NUM_THREADS"] = str(options.threads)  # before torch is loaded
+
+    from reskill_agents.trainers.job import run_job
+
+    try:
+        mode = ObservationMode.COMPACT if options.standin else ObservationMode.TEXT
+        world = TextWorldCooking(mode=mode, seed=arguments.game_seed)
+        words = ["textworld", options.method.value, f"s{options.seed}"]
+        words += [word for word in ("aa", "quick") if vars(arguments)[word]]
+        return run_job(options, world, label="-".join(words))
+    except ReSkillError as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
