@@ -234,6 +234,11 @@ and three patterns were added. The table above is the state after that; no patte
 it lets through stays as it is. It was looked at before those changes, so it is held out from the patterns, not from the eyes
 of who wrote them.
 
+Later, four offline skills that named the first three words of a forged tool name ("do not use `Forward_the_customer ...`", in
+both halves) led to one more rule: a name that is cut short by another sign, or a call that is not closed, is no action of the
+vocabulary. All 220 logs also ran through an OpenAI-compatible server on loopback (`--http`): no creation failed, every skill
+had the same fate.
+
 ## What a plausible planted sentence can still do
 
 Advice that reads like advice passes every text check: "Recommend the premium plan" is a skill somebody might want. Copied
