@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from reskill_agents.errors import ConfigError
 from reskill_agents.trainers.config import EngineName, RunConfig
@@ -53,13 +53,13 @@ def model_shape(name_or_path: str | Path) -> ModelShape:
     try:
         config = AutoConfig.from_pretrained(name_or_path)
         with torch.device("meta"):
-            model: nn.Module = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+            model: PreTrainedModel = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
         raise ConfigError(f"no config of a causal language model at {str(name_or_path)!r}: {error}") from error
     text: PretrainedConfig = config.get_text_config()
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    head = model.get_output_embeddings()
     linear = [module for module in model.modules() if isinstance(module, nn.Linear) and module is not head]
     return ModelShape(
         parameters=sum(parameter.numel() for parameter in model.parameters()),
