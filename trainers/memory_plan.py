@@ -59,7 +59,7 @@ def model_shape(name_or_path: str | Path) -> ModelShape:
     text: PretrainedConfig = config.get_text_config()
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    head = model.get_output_embeddings()
+    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     linear = [module for module in model.modules() if isinstance(module, nn.Linear) and module is not head]
     return ModelShape(
         parameters=sum(parameter.numel() for parameter in model.parameters()),
