@@ -77,7 +77,7 @@ def poll_feedback(
     began, place = clock(), f"{project}/{key}"
     if since is None:
         since = _last(store, place)
-    counts = dict.fromkeys(("recorded", "conflicting", "unmatched", "unusable"), 0)
+    counts: dict[str, int] = dict.fromkeys(("recorded", "conflicting", "unmatched", "unusable"), 0)
     try:
         for feedback in _asked(client, project, key, since):
             counts[_take(store, client, feedback, scale)] += 1

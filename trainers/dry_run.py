@@ -46,11 +46,11 @@ def print_plan(config: RunConfig, world: World, model: str | Path, *, device_gb:
 def trainer_needs(config: RunConfig) -> TrainerNeeds:
     """How the update will hold the model."""
     update = config.update
-    lora, half = getattr(update, "lora", None), getattr(update, "precision", "float32") == "bfloat16"
+    lora, half = update.lora, update.precision == "bfloat16"
     return TrainerNeeds(
         weight_bytes=2 if half and lora is not None else 4,
         lora_rank=lora.rank if lora is not None else 0,
-        checkpointing=bool(getattr(update, "gradient_checkpointing", False)),
+        checkpointing=update.gradient_checkpointing,
         batch_tokens=update.tokens_per_micro_batch,
         reference=update.kl > 0,
     )

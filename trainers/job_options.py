@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 
 from reskill_agents.action_format import ActionFormat
 from reskill_agents.methods import Method
-from reskill_agents.trainers.config import EngineName, RunConfig, UpdateConfig
+from reskill_agents.trainers.config import EngineName, RunConfig
 from reskill_agents.trials.verdict import TrialMethodName
 
 STANDIN = "standin"
@@ -188,9 +188,10 @@ def _add_recipe(settings: dict[str, Any]) -> None:
         "lr": _LORA_RATE,
         "max_logprob_gap": _BFLOAT16_GAP,
         "tokens_per_micro_batch": _LLM_CONTEXT,
+        "lora": {"rank": _LORA_RANK},
+        "precision": "bfloat16",
+        "gradient_checkpointing": True,
     }
-    adapters = {"lora": {"rank": _LORA_RANK}, "precision": "bfloat16", "gradient_checkpointing": True}
-    settings["update"] |= {name: value for name, value in adapters.items() if name in UpdateConfig.model_fields}
     settings["reproducible"] = False  # vLLM batches by arrival
 
 

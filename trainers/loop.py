@@ -218,7 +218,10 @@ class Trainer:
             corrected=config.corrected,
         )
         through = None if config.engine is EngineName.TRANSFORMERS else folder.path.resolve() / "serving"
-        self.publisher = Publisher(engine, self.updater, through, config.update.max_logprob_gap)
+        adapters = self.updater.adapted and config.serving.lora_rank > 0 and config.engine is EngineName.VLLM_COLOCATED
+        self.publisher = Publisher(
+            engine, self.updater, through, adapters=adapters, tolerance=config.update.max_logprob_gap
+        )
         self.collector, self.examination = stage.collector, stage.examination
         self.version = 0
         self._update_thread: ThreadPoolExecutor | None = None

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from reskill_agents.errors import ConfigError
 from reskill_agents.trainers.config import EngineName, RunConfig
@@ -53,7 +53,7 @@ def model_shape(name_or_path: str | Path) -> ModelShape:
     try:
         config = AutoConfig.from_pretrained(name_or_path)
         with torch.device("meta"):
-            model: nn.Module = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+            model: PreTrainedModel = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
         raise ConfigError(f"no config of a causal language model at {str(name_or_path)!r}: {error}") from error
     text: PretrainedConfig = config.get_text_config()

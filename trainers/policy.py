@@ -93,6 +93,7 @@ class Publisher:
         engine: what samples.
         updater: what trains.
         through: folder for engines that load from disk (they must see it too); ``None``: hand over tensors.
+        adapters: hand over LoRA adapters alone (the engine holds the start policy).
         tolerance: nats by which engine and trainer may differ on a fixed probe.
     """
 
@@ -101,11 +102,14 @@ class Publisher:
         engine: PolicyEngine,
         updater: PolicyUpdater,
         through: Path | None = None,
+        *,
+        adapters: bool = False,
         tolerance: float = probe.TOLERANCE,
     ) -> None:
         self.engine = engine
         self.updater = updater
         self._folders = WeightFolders(through) if through is not None else None
+        self._save = updater.save_adapters if adapters else updater.save_weights
         self._tolerance = tolerance
 
     async def publish(self, version: int) -> None:
@@ -118,6 +122,6 @@ class Publisher:
         if self._folders is None:
             await self.engine.publish(self.updater.weights(), version)
         else:
-            folder = self._folders.write(version, self.updater.save_weights)
+            folder = self._folders.write(version, self._save)
             await self.engine.publish(folder, version)
         await check_engine_holds(self.updater.model, self.engine, version, tolerance=self._tolerance)

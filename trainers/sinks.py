@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -150,9 +151,8 @@ class WeightsAndBiases:
     """A run of W&B; offline its files lie in ``wandb/`` of the run folder (``wandb sync``)."""
 
     def __init__(self, settings: LoggingConfig, config: RunConfig, run_dir: Path) -> None:
-        import wandb
-
-        self._run: Any = wandb.init(
+        wandb: Any = import_module("wandb")
+        self._run = wandb.init(
             project=settings.project,
             name=run_dir.name,
             id=f"{run_dir.name}-{config.seed}",
@@ -175,9 +175,8 @@ class Trackio:
     """A run in trackio's local database (``trackio show``)."""
 
     def __init__(self, settings: LoggingConfig, config: RunConfig, run_dir: Path) -> None:
-        import trackio
-
-        self._module: Any = trackio
+        trackio: Any = import_module("trackio")
+        self._module = trackio
         trackio.init(
             project=settings.project,
             name=run_dir.name,

@@ -197,6 +197,10 @@ class PolicyUpdater:
         save_full(self.model, folder)
         self._tokenizer.save_pretrained(folder)
 
+    def save_adapters(self, folder: Path) -> None:
+        """The adapters alone, for an engine that loads them beside the start policy."""
+        save_trained(self.model, folder, self._start)
+
     def save(self, folder: Path) -> None:
         """What is trained (full weights, or adapters), tokenizer and the optimizer's state."""
         save_trained(self.model, folder, self._start)

@@ -195,7 +195,7 @@ class VLLMServer:
     async def _call(
         self, method: str, path: str, body: Mapping[str, object] | None = None, *, traced: bool = True
     ) -> bytes:
-        problem, down = "", False
+        problem, down, status = "", False, 0
         extensions = {"trace": self._note_connection} if traced else {}
         for attempt in range(self._retries + 1):
             if attempt:
@@ -213,11 +213,11 @@ class VLLMServer:
                 if response.is_success:
                     return response.content
                 problem = f"status {response.status_code}: {response.text[:500]}"
-                down = False
-                if response.status_code < 500:
+                down, status = False, response.status_code
+                if status < 500:
                     break
         message = f"{method} {self.url}{path}: {problem}"
-        if down or (response.status_code >= 500 and not await self.healthy()):
+        if down or (status >= 500 and not await self.healthy()):
             raise ServerDown(message)
         raise EngineError(message)
 

@@ -28,7 +28,8 @@ def open_world(spec: str) -> World:
         if rest.isidentifier():
             return _made(name, rest)
         raise ConfigError(f"{spec!r} names no world; there are {', '.join(_WORLDS)}, or package.module:factory")
-    options = dict(part.partition("=")[::2] for part in rest.split(",") if part)
+    parts = (part.partition("=") for part in rest.split(",") if part)
+    options = {name: value for name, _, value in parts}
     world = _WORLDS[name](options)
     if options:
         raise ConfigError(f"{name} has no option {', '.join(options)}")

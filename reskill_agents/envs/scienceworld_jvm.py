@@ -175,6 +175,7 @@ class JvmPool:
                 self._processes[number], self._lent[number] = None, 0
 
     def _simulator(self, number: int) -> Simulator:
+        failure = Exception("it never started")
         for _ in range(2):  # it may die just when it is asked
             process = self._processes[number]
             if process is not None and not process.alive():
