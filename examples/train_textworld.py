@@ -3,8 +3,8 @@
     python examples/train_textworld.py                                   # compact pages, the built-in policy
     python examples/train_textworld.py --model Qwen/Qwen3-4B --engine vllm --creator openai:gpt-5-mini
 
-Needs reskill-agents[train,textworld]. With the built-in policy foods are numbered slots, and recipes mark what they name; language
-models get the games' own prose. Games are made once and kept in .cache/textworld.
+Needs reskill-agents[train,textworld]. With the built-in policy foods are numbered slots, and recipes mark what they name;
+language models get the games' own prose. Games are made once and kept in .cache/textworld.
 """
 
 from __future__ import annotations
