@@ -273,11 +273,12 @@ def test_tokens_of_older_weights_are_not_compared_and_their_age_is_counted(polic
         replace(row, versions=tuple(3 if on else -1 for on in row.trained))
         for row in sampled_rows(under_test, noise=0.3)
     ]
-    report = under_test.update(stale, episodes=7, version=5)
+    report = under_test.update(stale, episodes=7, version=5, lag=2)
     assert report.logprob_gap == 0.0
     assert (report.staleness, report.max_staleness) == (2.0, 2)
-    with pytest.raises(EngineMismatch):
-        under_test.update(stale, episodes=7, version=3)
+    for version, lag in ((3, 2), (5, 0), (5, 1)):  # not old; not allowed to be old; older than allowed
+        with pytest.raises(EngineMismatch):
+            under_test.update(stale, episodes=7, version=version, lag=lag)
 
 
 def test_checkpointed_activations_give_the_same_update(policy: Path, tmp_path: Path) -> None:

@@ -328,9 +328,9 @@ class Trainer:
         rows, episodes, version = batch.training.rows, batch.training.episodes, self.version
         if self._update_thread is None:
             return self.updater.update(rows, episodes=episodes, version=version)
-        loop = asyncio.get_running_loop()
+        loop, lag = asyncio.get_running_loop(), self.config.rollout.max_staleness
         return await loop.run_in_executor(
-            self._update_thread, lambda: self.updater.update(rows, episodes=episodes, version=version)
+            self._update_thread, lambda: self.updater.update(rows, episodes=episodes, version=version, lag=lag)
         )
 
     async def _resample(self, step: int, played: Sequence[PlayedGroup]) -> list[PlayedGroup]:

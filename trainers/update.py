@@ -129,15 +129,16 @@ class PolicyUpdater:
         """The current full weights, adapters merged. The tensors may be the trainer's own: whoever keeps them copies."""
         return full_weights(self.model)
 
-    def update(self, rows: Sequence[Row], *, episodes: int, version: int | None = None) -> UpdateReport:
+    def update(self, rows: Sequence[Row], *, episodes: int, version: int | None = None, lag: int = 0) -> UpdateReport:
         """One optimizer step over ``rows``.
 
         Args:
             rows: those without advantage are left out, unless a KL term wants them.
             episodes: episodes in the batch with a reward; the constant normaliser counts them, with gradient or not, so
                 that neither forks nor silent groups change the gradient's scale.
-            version: of the weights that are updated. Tokens of older versions are not compared with what these weights
-                say of them, and their staleness is counted. ``None``: everything was sampled by these weights.
+            version: of the weights that are updated; the staleness of tokens is counted from it.
+            lag: versions by which tokens may be older. Those that are older, but not by more, are not compared with what
+                these weights say of them; all others are.
 
         Raises:
             EngineMismatch: the rows were not sampled by these weights (largest gap over ``max_logprob_gap``);
@@ -152,7 +153,7 @@ class PolicyUpdater:
         for batch in micro_batches(used, max_tokens=self.settings.tokens_per_micro_batch):
             share = sum(row.trained_tokens for row in batch) / tokens
             divisor = divisor_of(self.settings.loss, rows=len(batch), token_share=share, episodes=episodes)
-            part = self._trainer.micro_step(self._model, self._tensors(batch, tokens, version), divisor)
+            part = self._trainer.micro_step(self._model, self._tensors(batch, tokens, version, lag), divisor)
             loss += part.loss
             gap = max(gap, part.gap)
             clip += share * part.clip_rate
@@ -222,7 +223,7 @@ class PolicyUpdater:
         self._optimizer.load_state_dict(state["optimizer"])
         self._scheduler.load_state_dict(state["scheduler"])
 
-    def _tensors(self, batch: Sequence[Row], tokens: int, version: int | None) -> dict[str, torch.Tensor]:
+    def _tensors(self, batch: Sequence[Row], tokens: int, version: int | None, lag: int) -> dict[str, torch.Tensor]:
         """Everything that the loss wants of a micro-batch out of ``tokens`` trained tokens."""
         inputs = self._padded(batch)
         if self.settings.kl > 0:
@@ -234,7 +235,8 @@ class PolicyUpdater:
             length = len(row.token_ids) - start
             old[index, :length] = torch.tensor(row.logprobs[start:])
             if version is not None and row.versions:
-                fresh[index, :length] = torch.tensor(row.versions[start:]) == version
+                age = version - torch.tensor(row.versions[start:])
+                fresh[index, :length] = (age <= 0) | (age > lag)
         inputs |= {
             "behaviour": old,
             "fresh": fresh,
