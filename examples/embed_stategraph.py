@@ -14,7 +14,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any
 
 from langchain.chat_models import init_chat_model
 from langchain_core.language_models import BaseChatModel
@@ -22,6 +22,7 @@ from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, SystemMe
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, StateGraph, add_messages
 from scripted_chat import ScriptedChat
+from typing_extensions import TypedDict  # langgraph states are of this kind before Python 3.12
 
 from reskill_agents.graphs import LiveSkills, SkillChannel, SkillEvolver, skill_node, with_skills  # +
 from reskill_agents.packs import import_pack  # +
