@@ -112,3 +112,8 @@ class Verdict:
     def accepted(self) -> bool:
         """Whether the candidate becomes the library in force."""
         return self.outcome is VerdictOutcome.ACCEPTED
+
+    @property
+    def evidence(self) -> float:
+        """How much was gathered, in the unit of the rule (see :attr:`Posterior.information`)."""
+        return self.posterior.information
