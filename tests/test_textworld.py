@@ -362,7 +362,10 @@ def real() -> None:
 
 
 REAL = pytest.mark.filterwarnings(
-    "ignore::DeprecationWarning", "ignore::PendingDeprecationWarning", "ignore::SyntaxWarning"
+    "ignore::DeprecationWarning",
+    "ignore::PendingDeprecationWarning",
+    "ignore::SyntaxWarning",
+    "ignore:Game .* is not fully supported",  # the interpreter's, of all TextWorld games
 )
 
 
