@@ -22,7 +22,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     for name in ("--method", "--run-dir", "--catalogue-seed", "--start", "--pack"):
         parser.add_argument(name)
-    for name in ("--seed", "--steps", "--threads", "--clone-updates"):
+    for name in ("--seed", "--steps", "--threads", "--clone-updates", "--start-seed"):
         parser.add_argument(name, type=int)
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--set", action="append", default=[])

@@ -129,6 +129,20 @@ def test_the_comparison_calls_what_it_always_called(repository: Path, tmp_path: 
     assert " ".join(place.clone_arguments("shop", Stage.FINAL, 2101)) == clone.format(2101) + " --catalogue-seed 90210"
 
 
+def test_seeds_may_share_start_policies(bench: Bench) -> None:
+    text = bench.plan_file.read_text().replace("seeds = [5, 6]", "seeds = [5, 6, 7]\nstarts = [6, 40]")
+    bench.plan_file.write_text(text)
+    assert bench.run("--parts", "A", "--methods", "grpo") == 0
+    cloned = [call[call.index("--seed") + 1] for call in bench.calls if "--clone-only" in call]
+    assert cloned == ["1", "6", "40"]
+    begun = {
+        call[call.index("--seed") + 1]: call[call.index("--start-seed") + 1] if "--start-seed" in call else None
+        for call in bench.calls
+        if "--catalogue-seed" in call and "--run-dir" in call
+    }
+    assert begun == {"5": "6", "6": "40", "7": "6"}
+
+
 def test_a_study_runs_to_its_end_and_a_second_call_runs_nothing(
     bench: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -55,6 +55,7 @@ class JobOptions:
     quiet: bool = False
     test: bool = True
     clone_updates: int | None = None
+    start_seed: int | None = None
     clone_only: bool = False
     settings: Sequence[tuple[str, str]] = ()
     dry_run: bool = False
@@ -65,6 +66,11 @@ class JobOptions:
         if self.engine is EngineName.VLLM and not self.engine_url:
             return EngineName.VLLM_COLOCATED
         return self.engine
+
+    @property
+    def standin_seed(self) -> int:
+        """Of the built-in policy's weights and cloning."""
+        return self.seed if self.start_seed is None else self.start_seed
 
     @property
     def standin(self) -> bool:
@@ -120,6 +126,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--clone-updates", type=_positive, metavar="N",
         help="updates of cloning the stand-in, however long they take, so that every machine gets the same one "
         "(default: as many as fit into 290 s, about 1700)")  # fmt: skip
+    add("--start-seed", type=_whole, metavar="N",
+        help="of the stand-in, where several runs begin with the same one (default: that of --seed)")  # fmt: skip
     add("--clone-only", action="store_true", help="build and cache the stand-in, then stop")
     add("--set", dest="settings", type=_setting, action="append", default=[], metavar="NAME=VALUE",
         help="any setting of config.json by its dotted name, such as update.kl=0.01; repeatable, wins over other "

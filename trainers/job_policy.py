@@ -63,16 +63,18 @@ def _standin(options: JobOptions, world: World, run_dir: Path, tell: Callable[[S
     budget = CloneBudget()
     if options.clone_updates is not None:
         budget = CloneBudget(max_seconds=_A_DAY, max_steps=options.clone_updates)
-    full = CACHE / f"{world.name}-{cache_key(world, options.seed, budget, StandinSize(), CloneGate())}"
+    full = CACHE / f"{world.name}-{cache_key(world, options.standin_seed, budget, StandinSize(), CloneGate())}"
     if not options.quick or (full / REPORT_FILE).is_file():
-        folder = cached_standin(world, CACHE, seed=options.seed, threads=options.threads, budget=budget, progress=tell)
+        folder = cached_standin(
+            world, CACHE, seed=options.standin_seed, threads=options.threads, budget=budget, progress=tell
+        )
     else:
         folder = run_dir / "start"
         if not (folder / REPORT_FILE).is_file():
             build_standin(
                 world,
                 folder,
-                seed=options.seed,
+                seed=options.standin_seed,
                 threads=options.threads,
                 budget=QUICK_BUDGET,
                 gate=QUICK_GATE,

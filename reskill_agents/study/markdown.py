@@ -38,8 +38,11 @@ def conditions(plan: Plan) -> str:
     """What was the same for all, in a few sentences."""
     seeds = ", ".join(map(str, plan.final.seeds))
     tuning = ", ".join(map(str, plan.tuning.seeds))
+    starts = "one start policy a seed"
+    if plan.final.starts:
+        starts = f"the seeds begin in turn with the start policies {', '.join(map(str, plan.final.starts))}"
     return (
         f"{plan.budget.final_steps} steps of {plan.budget.rollouts} rollouts; learning rates chosen on the "
-        f"{plan.tuning.split} split ({plan.budget.tune_steps} steps, seeds {tuning}); final seeds {seeds}. Success in "
+        f"{plan.tuning.split} split ({plan.budget.tune_steps} steps, seeds {tuning}); final seeds {seeds}, {starts}. Success in "
         "percent, mean +- 95 % interval over seeds; differences are paired over seeds."
     )

@@ -36,6 +36,7 @@ def _facts(view: StudyView) -> list[tuple[str, str]]:
     return [
         ("final runs", f"{view.done} of {view.expected}"),
         ("seeds", str(len(plan.final.seeds))),
+        ("start policies", str(len(plan.final.starts or plan.final.seeds))),
         ("steps", str(plan.budget.final_steps)),
         ("episodes a step", plan.budget.rollouts),
         *(("commit", commit[:10] or "unknown") for commit in view.commits),

@@ -26,6 +26,12 @@ from reskill_agents.study.job import Job, Setting, Stage
 _RUN = re.compile(r"\{run:([^/}]+)/([^}]+)\}")
 Some = Annotated[tuple[str, ...], Field(min_length=1)]
 Seeds = Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)]
+Starts = Annotated[
+    tuple[NonNegativeInt, ...],
+    Field(
+        description="Seeds of the start policies, taken in turn by the seeds; none: every seed has a start of its own."
+    ),
+]
 Rates = Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]
 
 
@@ -46,6 +52,7 @@ class Tuning(_Strict):
     """How settings are chosen: on ``split`` only."""
 
     seeds: Seeds
+    starts: Starts = ()
     rates: Rates = Field(description="Learning rates every arm is tried at.")
     split: str = "valid"
 
@@ -54,6 +61,7 @@ class Final(_Strict):
     """What decides: seeds and splits that nothing was chosen on."""
 
     seeds: Seeds
+    starts: Starts = ()
     splits: Some = ("seen_test", "unseen_test")
 
 
@@ -210,6 +218,11 @@ class Plan(_Strict):
     def seeds(self, part: Part) -> tuple[int, ...]:
         """The final seeds of a part."""
         return self.final.seeds[: part.seeds]
+
+    def start(self, stage: Stage, seed: int) -> int:
+        """The seed of the start policy that a run of ``seed`` begins with."""
+        chosen = self.tuning if stage is Stage.TUNE else self.final
+        return chosen.starts[chosen.seeds.index(seed) % len(chosen.starts)] if chosen.starts else seed
 
     def final_seeds(self, world: str, arm: str) -> tuple[int, ...]:
         """The final seeds of an arm: those of the part that has most."""

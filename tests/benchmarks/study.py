@@ -8,8 +8,8 @@
 
 Every stage is resumable: a finished run is one JSON file in ``results/PLAN`` and is never repeated.
 
-1. ``clone``: one behaviour-cloned start a seed, shared by all arms; a fixed number of updates, so that it does not depend on
-   how busy the machine is.
+1. ``clone``: behaviour-cloned starts, one a seed or as many as the plan names, shared by all arms; a fixed number of
+   updates, so that they do not depend on how busy the machine is.
 2. ``tune``: every arm at every learning rate on the tuning seeds, without a look at the test splits; the rate with the best
    success on the valid split (mean over the tuning seeds; equal ones: the better mean score) is chosen.
 3. ``final``: every arm at its rate on the final seeds; the test splits are opened, and ``results/looks.jsonl`` says so.
@@ -92,8 +92,8 @@ def with_clones(workshop: Workshop, world: str, jobs: Sequence[Job]) -> list[Tas
         }
         return [*read.values(), *tasks]
     open_jobs = [job for job, task in zip(jobs, tasks, strict=True) if not task.there]
-    starts = dict.fromkeys((job.stage, job.seed) for job in open_jobs)
-    return [*(workshop.clone_task(world, stage, seed) for stage, seed in starts), *tasks]
+    starts = dict.fromkeys((job.stage, workshop.plan.start(job.stage, job.seed)) for job in open_jobs)
+    return [*(workshop.clone_task(world, stage, start) for stage, start in starts), *tasks]
 
 
 def clone_tasks(workshop: Workshop, part: Part) -> list[Task]:
@@ -101,8 +101,9 @@ def clone_tasks(workshop: Workshop, part: Part) -> list[Task]:
     plan = workshop.plan
     if plan.worlds[part.world].adapts:
         return []
-    starts = [(Stage.TUNE, seed) for seed in plan.tuning.seeds] + [(Stage.FINAL, seed) for seed in plan.seeds(part)]
-    return [workshop.clone_task(part.world, stage, seed) for stage, seed in starts]
+    runs = [(Stage.TUNE, seed) for seed in plan.tuning.seeds] + [(Stage.FINAL, seed) for seed in plan.seeds(part)]
+    starts = dict.fromkeys((stage, plan.start(stage, seed)) for stage, seed in runs)
+    return [workshop.clone_task(part.world, stage, start) for stage, start in starts]
 
 
 def run_part(workshop: Workshop, queue: Queue, part: Part, choice: Choice) -> bool:

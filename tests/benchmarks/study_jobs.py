@@ -64,12 +64,18 @@ class Workshop:
             *("--method", arm.method, "--seed", str(job.seed), "--learning-rate", f"{job.rate:g}"),
             *("--steps", str(job.steps), "--threads", str(self.threads), "--run-dir", str(self.run_folder(job))),
             *("--clone-updates", str(self.plan.budget.clone_updates), "--quiet", "--resume"),
+            *self._start(job),
             *where.always,
             *(where.final if job.stage is Stage.FINAL else where.tune),
         ]
         for name, value in arm.settings.items():
             arguments += ["--set", f"{name}={str(value).lower() if isinstance(value, bool) else value}"]
         return arguments
+
+    def _start(self, job: Job) -> list[str]:
+        """The start policy of a job, where it is not that of its own seed."""
+        start = self.plan.start(job.stage, job.seed)
+        return [] if start == job.seed else ["--start-seed", str(start)]
 
     def _command(self, world: str, job: Job) -> list[str]:
         """The command line of an adaptation."""
@@ -93,24 +99,24 @@ class Workshop:
             if key in rates
         }
 
-    def clone_arguments(self, world: str, stage: Stage, seed: int) -> list[str]:
+    def clone_arguments(self, world: str, stage: Stage, start: int) -> list[str]:
         """The command line that builds a start policy, or finds it built."""
         where = self.plan.worlds[world]
         catalogue = [one for one in (where.final if stage is Stage.FINAL else where.tune) if one != "--no-test"]
         return [
-            *(self.python, str(self.root / where.script), "--clone-only", "--seed", str(seed)),
+            *(self.python, str(self.root / where.script), "--clone-only", "--seed", str(start)),
             *("--clone-updates", str(self.plan.budget.clone_updates), "--threads", "1", "--quiet"),
             *where.always,
             *catalogue,
         ]
 
-    def clone_task(self, world: str, stage: Stage, seed: int) -> Task:
-        """Build the start policy of a seed, the same for all arms."""
-        name = clone_name(world, stage, seed)
+    def clone_task(self, world: str, stage: Stage, start: int) -> Task:
+        """Build a start policy, the same for all arms."""
+        name = clone_name(world, stage, start)
 
         def run(limit: float | None) -> Report:
             before = self.durations.known(name)
-            report = self._call(self.clone_arguments(world, stage, seed), limit, threads=1)
+            report = self._call(self.clone_arguments(world, stage, start), limit, threads=1)
             return report or Report(Ended.BEFORE if before else Ended.DONE, fresh=not before)
 
         return Task(name, f"clone@{world}", run, there=self.durations.known(name))
@@ -118,7 +124,7 @@ class Workshop:
     def job_task(self, world: str, job: Job) -> Task:
         """Run a job and keep its record, unless that is there."""
         there = self.done(job)
-        needs: tuple[str, ...] = (clone_name(world, job.stage, job.seed),)
+        needs: tuple[str, ...] = (clone_name(world, job.stage, self.plan.start(job.stage, job.seed)),)
         if self.plan.worlds[world].adapts:
             known = self.sources(world, job)
             needs = tuple(known[key].name if key in known else "/".join(key) for key in self.plan.worlds[world].sources)
@@ -174,9 +180,9 @@ class Workshop:
         return Report(Ended.FAILED, "".join(last) or f"exit status {finished.returncode}")
 
 
-def clone_name(world: str, stage: Stage, seed: int) -> str:
+def clone_name(world: str, stage: Stage, start: int) -> str:
     """Tuning and final runs may be in different catalogues, so their clones differ."""
-    return f"clone-{stage}-{world}-s{seed}"
+    return f"clone-{stage}-{world}-s{start}"
 
 
 def _is_json(path: Path) -> bool:
