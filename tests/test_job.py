@@ -13,14 +13,16 @@ from toy_world import ToyWorld
 from trainer_runs import go, small_config
 
 from reskill_agents.display import LiveDisplay, QuietDisplay
+from reskill_agents.envs.webshop import WebShopWorld
 from reskill_agents.errors import ConfigError
 from reskill_agents.packs import import_pack, read_pack, validate_pack
 from reskill_agents.run_summary import fates
 from reskill_agents.run_view import read_run
+from reskill_agents.trainers.cloning import CloneProgress
 from reskill_agents.trainers.job import choose_run_dir, finish
 from reskill_agents.trainers.job_options import JobOptions
 from reskill_agents.trainers.job_policy import load_author, start_policy
-from reskill_agents.trainers.standin import StandinSize, explore, new_model, standin_tokenizer
+from reskill_agents.trainers.standin import StandinReport, StandinSize, explore, new_model, standin_tokenizer
 
 
 def test_a_new_run_gets_a_new_folder_and_resume_the_newest(tmp_path: Path) -> None:
@@ -112,3 +114,21 @@ def test_a_real_run_can_be_watched_read_reported_and_exported(method: str, tmp_p
     assert view.damaged == {}
     assert {fate.skill for fate in fates(view)} >= {skill.name for skill in result.library}
     assert (tmp_path / "run" / "report.html").is_file()
+
+
+def test_runs_of_different_seeds_can_begin_with_the_same_standin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def cached(*_: object, seed: int, **__: object) -> Path:
+        asked.append(seed)
+        StandinReport(
+            {}, seed, 1, 1, 1, 1, CloneProgress(1, 1.0, 1.0, 1.0, 1), 1.0, 1, 1.0, 1.0, (), (), 0
+        ).write(tmp_path)  # fmt: skip
+        return tmp_path
+
+    monkeypatch.setattr("reskill_agents.trainers.job_policy.cached_standin", cached)
+    for options in (JobOptions(seed=5), JobOptions(seed=6, start_seed=40), JobOptions(seed=7, start_seed=0)):
+        start_policy(options, WebShopWorld(), tmp_path / "run", QuietDisplay())
+    assert asked == [5, 40, 0]
