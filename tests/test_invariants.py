@@ -19,7 +19,7 @@ from reskill_agents.episodes import Episode
 from reskill_agents.errors import EngineMismatch, EnvironmentFault
 from reskill_agents.graphs.creator_state import CreationWork, Recommendation
 from reskill_agents.library import SkillLibrary
-from reskill_agents.trainers import loop as training_loop
+from reskill_agents.trainers import stage, trainer
 from reskill_agents.trainers.loop import run
 from reskill_agents.trainers.policy import Publisher
 from reskill_agents.trainers.rewards import EpisodeFunction, episode_function
@@ -43,7 +43,8 @@ def with_skills(name: EpisodeFunction) -> EpisodeFunction:
 
 @pytest.fixture
 def skills_help(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training_loop, "episode_function", lambda name: with_skills(episode_function(name)))
+    for module in (stage, trainer):
+        monkeypatch.setattr(module, "episode_function", lambda name: with_skills(episode_function(name)))
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.6])

@@ -28,12 +28,13 @@ from reskill_agents.methods import Method
 from reskill_agents.trainers.config import RunConfig
 from reskill_agents.trainers.final import Examination
 from reskill_agents.trainers.groups import Collector
-from reskill_agents.trainers.loop import Stage, Trainer
 from reskill_agents.trainers.policy import agent_for, chat_model, open_engine
 from reskill_agents.trainers.progress import EvaluationResult, ProgressListener, Score, Silent
 from reskill_agents.trainers.rewards import episode_function
 from reskill_agents.trainers.run_folder import RunFolder
+from reskill_agents.trainers.stage import Stage
 from reskill_agents.trainers.trained import TrainedPolicy
+from reskill_agents.trainers.trainer import Trainer
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -35,13 +35,14 @@ from reskill_agents.trainers.graph_rollout import (
     as_message,
 )
 from reskill_agents.trainers.listeners import Listeners
-from reskill_agents.trainers.loop import RunResult, Stage, Trainer
 from reskill_agents.trainers.progress import (
     EvaluationResult,
     Phase,
     ProgressListener,
 )
 from reskill_agents.trainers.run_folder import RunFolder
+from reskill_agents.trainers.stage import Stage
+from reskill_agents.trainers.trainer import RunResult, Trainer
 
 if TYPE_CHECKING:
     from trl.trainer.grpo_config import GRPOConfig

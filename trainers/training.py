@@ -15,9 +15,9 @@ from reskill_agents.trainers.config import RunConfig
 from reskill_agents.trainers.graph_episode import RewardFunction
 from reskill_agents.trainers.graph_rollout import CompiledGraph, GraphInput
 from reskill_agents.trainers.graph_training import GraphFactory, train_graph
-from reskill_agents.trainers.loop import RunResult
 from reskill_agents.trainers.loop import train as train_world
 from reskill_agents.trainers.progress import ProgressListener
+from reskill_agents.trainers.trainer import RunResult
 
 if TYPE_CHECKING:
     from trl.trainer.grpo_config import GRPOConfig
