@@ -228,14 +228,21 @@ def author_from_spec(
     cache: Path | None = None,
     transcript: Path | None = None,
 ) -> Author:
-    """The author that ``offline`` or ``openai:MODEL[@BASE_URL]`` names.
+    """The author that ``offline``, ``openai:MODEL[@BASE_URL]`` or ``langchain:SPEC`` names.
 
     Raises:
         ConfigError: saying what is right.
     """
     if spec == OfflineAuthor.name:
         return OfflineAuthor()
-    return author_of(openai_model(spec), budget=budget, config=config, cache=cache, transcript=transcript)
+    model: CreatorModel
+    if spec.startswith("langchain:"):
+        from reskill_agents.graphs.creator_langchain import langchain_model
+
+        model = langchain_model(spec)
+    else:
+        model = openai_model(spec)
+    return author_of(model, budget=budget, config=config, cache=cache, transcript=transcript)
 
 
 def author_of(

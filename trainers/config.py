@@ -189,7 +189,7 @@ class TrialConfig(_Strict):
 class CreatorConfig(_Strict):
     """When skills are written and from what."""
 
-    author: str = _setting("offline", "offline, or openai:MODEL[@BASE_URL].")
+    author: str = _setting("offline", "offline, openai:MODEL[@BASE_URL], or langchain:SPEC.")
     warm_up: PositiveInt = _setting(100, "Episodes in the reservoir before the first creation (paper: 100).")
     reservoir: PositiveInt = _setting(600, "Episodes the reservoir holds (paper: 200; induction wants more).")
     every: PositiveInt = _setting(1, "Steps between the end of a trial and the next creation, at least.")
