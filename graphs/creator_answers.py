@@ -40,6 +40,7 @@ class DiagnosisAnswer(_Answer):
     problems: Annotated[list[Annotated[str, Field(min_length=1, max_length=800)]], Field(min_length=1, max_length=5)]
     add_assertions: Annotated[list[NewAssertion], Field(max_length=5)] = []
     drop_assertions: list[str] = []
+    found_in: Annotated[list[Annotated[list[int], Field(max_length=100)]], Field(max_length=5)] = []
 
 
 class TriggerAnswer(_Answer):
@@ -57,6 +58,7 @@ class RecommendedChange(_Answer):
     idea: Annotated[str, Field(max_length=800)] = ""
     reason: Annotated[str, Field(max_length=800)] = ""
     trigger: TriggerAnswer | None = None
+    problems: Annotated[list[int], Field(max_length=5)] = []
 
 
 class RecommendationAnswer(_Answer):

@@ -18,6 +18,7 @@ from reskill_agents.graphs.creator_answers import (
     SkillAnswer,
     TriggerAnswer,
 )
+from reskill_agents.graphs.creator_clusters import served_tasks, tasks_of_problems
 from reskill_agents.graphs.creator_prompts import (
     analyse_prompt,
     diagnose_prompt,
@@ -93,7 +94,11 @@ class ModelAuthor:
         added = [Assertion(new.check, new.text) for new in answer.add_assertions]
         kept = [assertion for name, assertion in known.items() if name not in answer.drop_assertions]
         revised = {assertion.id: assertion for assertion in (*added, *kept)}
-        return Diagnosis(tuple(answer.problems), tuple(revised.values())[: work.config.max_assertions])
+        return Diagnosis(
+            tuple(answer.problems),
+            tuple(revised.values())[: work.config.max_assertions],
+            tasks_of_problems(answer.problems, insights, answer.found_in),
+        )
 
     async def recommend(
         self, work: CreationWork, insights: Sequence[Insight], diagnosis: Diagnosis
@@ -115,6 +120,8 @@ class ModelAuthor:
                 change.idea,
                 change.reason,
                 tuple(diagnosis.problems[:1]),
+                served_tasks(change.problems, f"{change.idea} {change.reason}", diagnosis, insights),
+                tuple(dict.fromkeys(insight.task_id for insight in insights)),
             )
             for change in answer.changes[: work.config.max_operations]
         )
@@ -221,14 +228,21 @@ def author_from_spec(
     cache: Path | None = None,
     transcript: Path | None = None,
 ) -> Author:
-    """The author that ``offline`` or ``openai:MODEL[@BASE_URL]`` names.
+    """The author that ``offline``, ``openai:MODEL[@BASE_URL]`` or ``langchain:SPEC`` names.
 
     Raises:
         ConfigError: saying what is right.
     """
     if spec == OfflineAuthor.name:
         return OfflineAuthor()
-    return author_of(openai_model(spec), budget=budget, config=config, cache=cache, transcript=transcript)
+    model: CreatorModel
+    if spec.startswith("langchain:"):
+        from reskill_agents.graphs.creator_langchain import langchain_model
+
+        model = langchain_model(spec)
+    else:
+        model = openai_model(spec)
+    return author_of(model, budget=budget, config=config, cache=cache, transcript=transcript)
 
 
 def author_of(

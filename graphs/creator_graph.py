@@ -18,7 +18,7 @@ from reskill_agents.assertions import Assertion, GradeResult, grade
 from reskill_agents.episodes import graded_outcome
 from reskill_agents.errors import CreatorError, ProposalError, SkillError
 from reskill_agents.graphs.creator_approval import approve
-from reskill_agents.graphs.creator_sampling import sample_tasks
+from reskill_agents.graphs.creator_sampling import sampled
 from reskill_agents.graphs.creator_state import (
     Author,
     CheckFinding,
@@ -29,7 +29,8 @@ from reskill_agents.graphs.creator_state import (
     Insight,
     Recommendation,
 )
-from reskill_agents.graphs.creator_verify import replay, result_of, verified
+from reskill_agents.graphs.creator_triggers import replay, trigger_evidence
+from reskill_agents.graphs.creator_verify import result_of, verified
 from reskill_agents.graphs.offline_author import ROOM, OfflineAuthor
 from reskill_agents.induction import induced_assertions
 from reskill_agents.induction_advice import advice_check
@@ -100,8 +101,7 @@ async def _with_fallback(
 
 
 async def _sample(state: CreatorState, runtime: Runtime[CreationWork]) -> CreatorState:
-    work = runtime.context
-    return {"samples": sample_tasks(work.scored, work.config.tasks, work.rng("sample"))}
+    return {"samples": sampled(runtime.context)}
 
 
 async def _analyse(state: CreatorState, runtime: Runtime[CreationWork]) -> CreatorState:
@@ -252,9 +252,11 @@ def _fires(work: CreationWork, draft: Draft) -> list[str]:
     if skill is None:
         return []
     seen = replay(skill, work.episodes)
+    by_model = draft.author != OfflineAuthor.name
     return [
         f"{skill.name} would have fired in {seen.poor:.0%} of the poorer and {seen.good:.0%} of the better episodes, "
-        f"on {seen.turns:.0%} of the turns"
+        f"on {seen.turns:.0%} of the turns",
+        *([trigger_evidence(skill, draft.recommendation, work)] if by_model else []),
     ]
 
 

@@ -18,6 +18,7 @@ from reskill_agents.graphs.creator_state import (
     Recommendation,
     TaskSample,
 )
+from reskill_agents.graphs.creator_triggers import asks_for_precision, need_of
 from reskill_agents.rendering import render_skill
 from reskill_agents.skill_templates.environment import render
 from reskill_agents.trigger import Trigger
@@ -105,6 +106,7 @@ def write_prompt(work: CreationWork, recommendation: Recommendation, problems: S
         current=render_skill(current) if current else "",
         idea=recommendation.idea,
         reason=recommendation.reason,
+        served=str(need_of(recommendation, work)) if asks_for_precision(work) else "",
         suggested=trigger_words(recommendation.trigger) if recommendation.trigger else "",
         trigger_help=render("creator/trigger_help.jinja"),
         observations=fence("\n".join(_some_observations(work)), work.canary(OBSERVATIONS_FENCE)),

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from reskill_agents.episodes import Episode, graded_outcome
-from reskill_agents.graphs.creator_state import TaskSample
+from reskill_agents.graphs.creator_state import CreationWork, TaskSample
 
 SUCCESS_SHARE = 0.3  # of the sampled tasks, at least (the paper's)
 _EACH_SIDE = 2  # episodes shown of each side
@@ -30,6 +30,11 @@ def sample_tasks(episodes: Sequence[Episode], count: int, rng: random.Random) ->
     failed = [sample for sample in contrasts if not sample.good]
     owed = max(0, round(SUCCESS_SHARE * count) - len(mixed))
     return tuple([*mixed[:count], *solved[:owed], *failed, *solved[owed:]][:count])
+
+
+def sampled(work: CreationWork) -> tuple[TaskSample, ...]:
+    """The tasks that are analysed in this creation; the same whenever it is asked for."""
+    return sample_tasks(work.scored, work.config.tasks, work.rng("sample"))
 
 
 def _contrast(task: str, episodes: Sequence[Episode], solved_any: bool, rng: random.Random) -> TaskSample:

@@ -29,7 +29,8 @@ UNCHECKED = 20  # pieces of advice considered where nothing is checked
 class TriggerGate(StrEnum):
     """What verification asks of a trigger.
 
-    ``precise``: it fires, and mostly where the advice is needed. ``paper``: it fires in at least half of the episodes.
+    ``precise``: it fires, and more where the advice is needed than elsewhere; a model's always-on trigger must serve half of
+    the failing tasks (:mod:`~reskill_agents.graphs.creator_triggers`). ``paper``: it fires in at least half of the episodes.
     """
 
     PRECISE = "precise"
@@ -145,10 +146,11 @@ class CheckFinding:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """What goes wrong, most important first, and the assertions to keep watching."""
+    """What goes wrong, most important first, the assertions to keep watching, and per problem the tasks that show it."""
 
     problems: tuple[str, ...] = ()
     assertions: tuple[Assertion, ...] = ()
+    tasks: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +165,8 @@ class Recommendation:
         idea: the advice in words (what a model author writes from).
         reason: why.
         evidence: figures and episode ids.
+        tasks: analysed tasks whose failures it is for; empty when nobody says so.
+        analysed: all tasks whose analysis found something; empty: all that were sampled.
     """
 
     kind: OperationKind
@@ -172,6 +176,8 @@ class Recommendation:
     idea: str = ""
     reason: str = ""
     evidence: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+    analysed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,66 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from rapidfuzz import fuzz
 
-from reskill_agents.episodes import Episode
 from reskill_agents.graphs.creator_memory import ALIKE, VerdictMemory
-from reskill_agents.graphs.creator_state import CreationWork, Draft, TriggerGate
+from reskill_agents.graphs.creator_state import CreationWork, Draft
+from reskill_agents.graphs.creator_triggers import precision_problems, rate_problems
 from reskill_agents.graphs.offline_author import OfflineAuthor
 from reskill_agents.library import Operation, OperationKind, SkillLibrary
 from reskill_agents.linter import LintReport, Severity, lint_skill
-from reskill_agents.selection import SkillSelector, TurnContext
 from reskill_agents.skill import Skill
-from reskill_agents.trigger import TriggerKind
-
-PAPER_TRIGGER_RATE = 0.5  # share of episodes, the paper's gate
-LEAST_TRIGGER_RATE = 0.05  # a skill that fires in fewer episodes than this cannot be seen in a trial
-
-
-@dataclass(frozen=True, slots=True)
-class Replay:
-    """When a skill would have fired on logged episodes.
-
-    Args:
-        rate: share of episodes in which it fires at least once.
-        poor, good: the same among episodes below and from the median outcome on.
-        turns: mean share of turns on which it fires.
-    """
-
-    rate: float
-    poor: float
-    good: float
-    turns: float
-
-
-def replay(skill: Skill, episodes: Sequence[Episode]) -> Replay:
-    """Run the trigger of ``skill`` over ``episodes``."""
-    scored = [episode for episode in episodes if episode.score is not None]
-    if not scored:
-        return Replay(0.0, 0.0, 0.0, 0.0)
-    selector = SkillSelector(SkillLibrary((skill,)))
-    shares = [_firing_share(selector, episode) for episode in scored]
-    scores = sorted(episode.score or 0.0 for episode in scored)
-    middle = scores[len(scores) // 2]
-    poor = [share > 0 for share, episode in zip(shares, scored, strict=True) if (episode.score or 0.0) < middle]
-    good = [share > 0 for share, episode in zip(shares, scored, strict=True) if (episode.score or 0.0) >= middle]
-    return Replay(
-        sum(share > 0 for share in shares) / len(scored),
-        sum(poor) / len(poor) if poor else 0.0,
-        sum(good) / len(good) if good else 0.0,
-        sum(shares) / len(shares),
-    )
-
-
-def _firing_share(selector: SkillSelector, episode: Episode) -> float:
-    action, fires = "", 0
-    for turn in episode.turns:
-        context = TurnContext(turn.index, turn.observation, action, turn.tools)
-        fires += bool(selector.matching(context))
-        action = turn.action
-    return fires / len(episode.turns) if episode.turns else 0.0
 
 
 def verified(work: CreationWork, drafts: Sequence[Draft]) -> tuple[Draft, ...]:
@@ -93,7 +44,17 @@ def _verified(work: CreationWork, draft: Draft, operation: Operation) -> Draft:
     lint = _lint(work, draft, operation)
     quarantined = tuple(str(f) for f in lint.findings if f.severity is Severity.QUARANTINE)
     refused = tuple(f"{operation.name}: {f}" for f in lint.findings if f.severity is Severity.REFUSE)
-    return replace(draft, problems=(*draft_problems(work, operation), *refused), quarantine=quarantined)
+    problems = draft_problems(work, operation) or _precision_problems(work, draft, operation)
+    return replace(draft, problems=(*problems, *refused), quarantine=quarantined)
+
+
+def _precision_problems(work: CreationWork, draft: Draft, operation: Operation) -> list[str]:
+    """A model's trigger must be precise; the offline author fits its own to the turns that need the confirmed advice."""
+    skill = result_of(operation, work.library)
+    names_trigger = operation.kind is OperationKind.ADD or operation.trigger is not None
+    if skill is None or draft.author == OfflineAuthor.name or not names_trigger:
+        return []
+    return precision_problems(skill, draft.recommendation, work)
 
 
 def _lint(work: CreationWork, draft: Draft, operation: Operation) -> LintReport:
@@ -117,7 +78,7 @@ def draft_problems(work: CreationWork, operation: Operation) -> list[str]:
         return [f"there is no skill {operation.name!r} to modify"]
     problems = _length_problems(skill, work.config.max_characters)
     problems += _duplicate_problems(skill, operation, work.library)
-    problems += _trigger_problems(skill, work)
+    problems += rate_problems(skill, work)
     return problems
 
 
@@ -156,18 +117,3 @@ def _duplicate_problems(skill: Skill, operation: Operation, library: SkillLibrar
 def _same_template(a: str, b: str) -> bool:
     """Whether both are closed-grammar bodies: they differ by slots that similarity measures cannot weigh."""
     return all(text.startswith("**When to use:** ") and "\n**Action:** " in text for text in (a, b))
-
-
-def _trigger_problems(skill: Skill, work: CreationWork) -> list[str]:
-    if not work.episodes:
-        return []
-    seen = replay(skill, work.episodes)
-    where = f"{skill.name}: its trigger fires in {seen.rate:.0%} of logged episodes"
-    if work.config.gate is TriggerGate.PAPER:
-        return [f"{where}, at least {PAPER_TRIGGER_RATE:.0%} are asked for"] if seen.rate < PAPER_TRIGGER_RATE else []
-    if seen.rate < LEAST_TRIGGER_RATE:
-        return [f"{where}; a skill that hardly fires cannot be tried, widen the trigger"]
-    pattern = skill.trigger.kind not in (TriggerKind.GENERAL, TriggerKind.BEGINNING)
-    if pattern and seen.turns > 0.95:
-        return [f"{where} and on nearly every turn; make it precise, or say `general` if it is always needed"]
-    return []

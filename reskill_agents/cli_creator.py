@@ -24,7 +24,7 @@ def create(
     log: Logs,
     out: Annotated[Path, typer.Option(help="Folder for library/, assertions.json, report.json and review.json.")],
     library: Annotated[Path | None, typer.Option(help="Skill pack in force; default: none.")] = None,
-    creator: Annotated[str, typer.Option(help="offline, or openai:MODEL[@BASE_URL].")] = "offline",
+    creator: Annotated[str, typer.Option(help="offline, openai:MODEL[@BASE_URL], or langchain:SPEC.")] = "offline",
     offline: Annotated[bool, typer.Option("--offline", help="The same as --creator offline.")] = False,
     approve: Annotated[
         bool, typer.Option("--approve", help="Wait for `reskill review` before anything changes.")

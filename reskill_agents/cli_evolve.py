@@ -34,7 +34,7 @@ def evolve(
     store: Store,
     namespace: Tenant = "",
     policy: Annotated[Path | None, typer.Option(help="JSON file with settings of EvolutionPolicy.")] = None,
-    creator: Annotated[str, typer.Option(help="offline, or openai:MODEL[@BASE_URL].")] = "offline",
+    creator: Annotated[str, typer.Option(help="offline, openai:MODEL[@BASE_URL], or langchain:SPEC.")] = "offline",
     model: Annotated[str, typer.Option(help="Identity of the app's model; default: as its latest runs say.")] = "",
     every: Annotated[float, typer.Option(help="Seconds between steps; 0: one step and out (cron).")] = 0.0,
     seed: Annotated[int, typer.Option(help="Of the creator.")] = 0,

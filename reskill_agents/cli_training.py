@@ -34,7 +34,7 @@ def adapt(
     groups: Annotated[int, typer.Option(min=1, help="Tasks a step.")] = 16,
     group_size: Annotated[int, typer.Option(min=4, help="Episodes a task and step.")] = 8,
     tasks: Annotated[int, typer.Option(min=1, help="Tasks played for a point.")] = 100,
-    creator: Annotated[str, typer.Option(help="offline, or openai:MODEL[@BASE_URL].")] = "offline",
+    creator: Annotated[str, typer.Option(help="offline, openai:MODEL[@BASE_URL], or langchain:SPEC.")] = "offline",
     seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
     test: Annotated[bool, typer.Option("--test", help="Also play the target's test splits at the end.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the adaptation in --out.")] = False,

@@ -113,7 +113,7 @@ def openai_model(spec: str) -> OpenAIModel:
         ConfigError: saying what is right.
     """
     if not spec.startswith(_PREFIX):
-        raise ConfigError(f"creator {spec!r}: must be 'offline' or 'openai:MODEL[@BASE_URL]'")
+        raise ConfigError(f"creator {spec!r}: must be 'offline' or 'openai:MODEL[@BASE_URL]' or 'langchain:SPEC'")
     model, _, base_url = spec.removeprefix(_PREFIX).partition("@")
     if not model:
         raise ConfigError(f"creator {spec!r} names no model: 'openai:MODEL[@BASE_URL]'")

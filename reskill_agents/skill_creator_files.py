@@ -4,12 +4,16 @@
 
     FOLDER/evals/evals.json                                    tasks and what is expected on them
     FOLDER/iteration-N/eval-<id>/eval_metadata.json
-    FOLDER/iteration-N/eval-<id>/{new,old}_skill/run-<k>/grading.json
+    FOLDER/iteration-N/eval-<id>/{new,old}_skill/run-<k>/eval_metadata.json, grading.json
     FOLDER/iteration-N/eval-<id>/{new,old}_skill/run-<k>/outputs/episode.txt
     FOLDER/iteration-N/benchmark.json
 
 Runs are logged episodes: those that carried the proposed library are ``new_skill``, all others ``old_skill``. A fresh
-proposal has no ``new_skill`` runs, and no delta is made up for it. Schema: skill-creator, ``references/schemas.md``.
+proposal has no ``new_skill`` runs, and no delta is made up for it; time and tokens are left out, the viewer then has no
+such rows. Schema: skill-creator, ``references/schemas.md``. ``eval_metadata.json`` stands twice: the aggregator looks for it
+in the folder of the eval, the viewer in that of the run. JSON is ASCII: the viewer reads it in the machine's encoding.
+
+Open it with ``python eval-viewer/generate_review.py FOLDER/iteration-N --benchmark FOLDER/iteration-N/benchmark.json``.
 """
 
 from __future__ import annotations
@@ -102,9 +106,10 @@ def write_skill_creator_files(
         }
         _write(above / "eval_metadata.json", metadata)
         at = above / run.configuration / f"run-{run.number}"
+        _write(at / "eval_metadata.json", metadata)
         _write(at / "grading.json", {**_grading(run)})
         (at / "outputs").mkdir(parents=True)
-        (at / "outputs" / "episode.txt").write_text(show(run.episode) + "\n", encoding="utf-8")
+        (at / "outputs" / "episode.txt").write_text(show(run.episode) + "\n", encoding="utf-8", errors="replace")
     _write(place / "benchmark.json", _benchmark(name, runs, timestamp))
     return place
 
@@ -115,7 +120,7 @@ def _runs(episodes: Sequence[Episode], assertions: Sequence[Assertion], candidat
     by_task: dict[str, list[Episode]] = defaultdict(list)
     for episode in scored:
         by_task[episode.task.task_id].append(episode)
-    chosen = sorted(by_task.values(), key=lambda some: (len({e.success for e in some}) < 2, some[0].task.task_id))
+    chosen = sorted(by_task.values(), key=lambda some: _rank(some, candidate))
     runs = []
     for number, some in enumerate(chosen[:TASKS], 1):
         for configuration in (_NEW, _OLD):
@@ -126,6 +131,12 @@ def _runs(episodes: Sequence[Episode], assertions: Sequence[Assertion], candidat
                 text = episode.task.text or episode.task.task_id
                 runs.append(_Run(number, text, configuration, run, episode, expectations))
     return runs
+
+
+def _rank(some: Sequence[Episode], candidate: str) -> tuple[bool, bool, str]:
+    """Tasks seen with and without the proposal first (the aggregator takes its sign from the first eval), then mixed ones."""
+    carried = {episode.library_digest == candidate for episode in some}
+    return len(carried) < 2, len({episode.success for episode in some}) < 2, some[0].task.task_id
 
 
 def _spread(ranked: Sequence[Episode]) -> list[Episode]:
@@ -172,9 +183,9 @@ def _benchmark(name: str, runs: Sequence[_Run], timestamp: str) -> dict[str, obj
     summary: dict[str, object] = {c: _statistics(rates[c]) for c in present}
     both = len(present) == 2
     delta = f"{mean(rates[_NEW]) - mean(rates[_OLD]):+.2f}" if both else "—"
-    summary["delta"] = {"pass_rate": delta, "time_seconds": "—", "tokens": "—"}
+    summary["delta"] = {"pass_rate": delta}
     notes = [
-        "Runs are logged episodes; time and tokens are 0 where the log does not hold them.",
+        "Runs are logged episodes; time and tokens are not measured.",
         "An expectation that does not apply to an episode is left out there.",
     ]
     if not both:
@@ -196,8 +207,6 @@ def _benchmark(name: str, runs: Sequence[_Run], timestamp: str) -> dict[str, obj
                 "run_number": run.number,
                 "result": {
                     **run.summary,
-                    "time_seconds": 0.0,
-                    "tokens": 0,
                     "tool_calls": len(run.episode.turns),
                     "errors": sum(not turn.valid for turn in run.episode.turns),
                 },
@@ -212,16 +221,15 @@ def _benchmark(name: str, runs: Sequence[_Run], timestamp: str) -> dict[str, obj
 
 
 def _statistics(rates: Sequence[float]) -> dict[str, dict[str, float]]:
-    nothing = {"mean": 0.0, "stddev": 0.0, "min": 0.0, "max": 0.0}
     spread = {
         "mean": round(mean(rates), 4),
         "stddev": round(stdev(rates), 4) if len(rates) > 1 else 0.0,
         "min": min(rates),
         "max": max(rates),
     }
-    return {"pass_rate": spread, "time_seconds": nothing, "tokens": nothing}
+    return {"pass_rate": spread}
 
 
 def _write(path: Path, content: Mapping[str, object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="ascii")

@@ -121,7 +121,7 @@ def test_create_writes_an_untested_library_from_logs_and_grade_uses_its_assertio
 def test_create_says_who_may_write(tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
     log.write_text("")
-    with pytest.raises(ConfigError, match=r"must be 'offline' or 'openai:MODEL"):
+    with pytest.raises(ConfigError, match=r"must be 'offline' or 'openai:MODEL.*langchain:SPEC"):
         reskill("create", "--log", log, "--out", tmp_path / "out", "--creator", "claude")
 
 

@@ -103,6 +103,7 @@ def test_quick_is_short_but_steps_can_still_be_said() -> None:
         (("--threads", "0"), "whole number from 1"),
         (("--creator", "claude"), r"neither offline nor openai:MODEL"),
         (("--creator", "openai:"), r"neither offline nor openai:MODEL"),
+        (("--creator", "langchain:"), r"nor langchain:SPEC"),
         (("--learning-rate", "3"), "between 0 and 1, such as 3e-5"),
         (("--set", "update.kl"), "is not NAME=VALUE, such as update.kl=0.01"),
         (("--set", "seed=4"), "seed has an option of its own: --seed"),

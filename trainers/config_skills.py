@@ -33,7 +33,7 @@ class TrialConfig(Settings):
 class CreatorConfig(Settings):
     """When skills are written and from what."""
 
-    author: str = setting("offline", "offline, or openai:MODEL[@BASE_URL].")
+    author: str = setting("offline", "offline, openai:MODEL[@BASE_URL], or langchain:SPEC.")
     warm_up: PositiveInt = setting(100, "Episodes in the reservoir before the first creation (paper: 100).")
     reservoir: PositiveInt = setting(600, "Episodes the reservoir holds (paper: 200; induction wants more).")
     every: PositiveInt = setting(1, "Steps between the end of a trial and the next creation, at least.")

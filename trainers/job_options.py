@@ -114,7 +114,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="memory of the device, for --dry-run (default: 80)")  # fmt: skip
     add("--dry-run", action="store_true", help="print the memory and token plan from config and tokenizer, then stop")
     add("--creator", type=_creator, default="offline", metavar="CREATOR",
-        help="who writes skills: offline, or openai:MODEL[@BASE_URL]; its key is read from OPENAI_API_KEY "
+        help="who writes skills: offline, openai:MODEL[@BASE_URL] (its key is read from OPENAI_API_KEY), or langchain:SPEC "
         "(default: offline)")  # fmt: skip
     add("--threads", type=_positive, default=default_threads(), metavar="N",
         help="CPU threads; the same number gives the same run (default: 2, or 1 on a single core)")  # fmt: skip
@@ -250,6 +250,7 @@ def _setting(text: str) -> tuple[str, str]:
 
 
 def _creator(text: str) -> str:
-    if text != "offline" and not (text.startswith("openai:") and len(text) > len("openai:")):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither offline nor openai:MODEL[@BASE_URL]")
+    kind, colon, model = text.partition(":")
+    if text != "offline" and not (kind in ("openai", "langchain") and colon and model):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither offline nor openai:MODEL[@BASE_URL] nor langchain:SPEC")
     return text

@@ -106,7 +106,7 @@ def _teller(display: Display) -> Callable[[StandinProgress], None]:
 
 
 def load_author(creator: str, run_dir: Path) -> Author:
-    """The author that ``offline`` or ``openai:MODEL[@BASE_URL]`` names.
+    """The author that ``offline``, ``openai:MODEL[@BASE_URL]`` or ``langchain:SPEC`` names.
 
     A model's answers are kept in ``creator/`` of the run folder: a resumed run asks nothing twice, and what was asked
     and answered can be read.

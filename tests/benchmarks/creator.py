@@ -3,6 +3,8 @@
     python tests/benchmarks/creator.py                 # everything, about 15 minutes on one core
     python tests/benchmarks/creator.py --part shop     # shop | early | within | planted | shuffled
     python tests/benchmarks/creator.py --part planted --seeds 3    # fewer seeds; --splits for early and within
+    python tests/benchmarks/creator.py --part planted --first-seed 900001 --sizes 1600    # seeds nothing was tuned on
+    python tests/benchmarks/creator.py --part shuffled --first-seed 900001
 
 Parts:
 
@@ -55,6 +57,8 @@ RESULTS = Path(__file__).parent / "results" / "creator.md"
 EARLY_TURNS = 3
 SPLITS = 50  # fixed splits of tasks (--splits)
 SEEDS = 10  # planted logs of each size (--seeds)
+SIZES = (1600, 3200)  # episodes of a planted log (--sizes)
+FIRST_SEED: int | None = None  # of planted logs and shuffles (--first-seed); default: those of the published page
 RIDGE = 30.0
 STATES = 0.2  # correlation with a planted habit from which on a check states it
 Floats = npt.NDArray[np.float64]
@@ -318,12 +322,14 @@ def _centred(values: Floats, strata: npt.NDArray[np.int64]) -> Floats:
 def planted() -> list[str]:
     """Recall of the eight planted causes and the share of findings that state none (correlation below 0.2)."""
     lines = ["| episodes | seeds | recall | false discovery rate | findings | CPU s |", "|---|---|---|---|---|---|"]
-    for count in (1600, 3200):
+    first = 100 if FIRST_SEED is None else FIRST_SEED
+    for count in SIZES:
         recalled, false, findings, spent = 0, 0, 0, 0.0
         for seed in range(SEEDS):
-            log = planted_log(count, tasks=count // 4, seed=100 + seed)
+            log = planted_log(count, tasks=count // 4, seed=first + seed)
             started = time.process_time()
-            induction = induce(log.episodes, rng=random.Random(seed), config=InductionConfig(rate=0.05))
+            drawn = random.Random(seed if FIRST_SEED is None else first + seed)
+            induction = induce(log.episodes, rng=drawn, config=InductionConfig(rate=0.05))
             spent += time.process_time() - started
             assert isinstance(induction, TextInduction)
             stated = [habits_of(induction, found, log) for found in induction.confirmed]
@@ -343,7 +349,8 @@ def shuffled() -> list[str]:
     for name in ("intercode_sql", "webshop"):
         episodes = read_logs([LOGS / f"{name}.jsonl"]).episodes
         found = 0
-        for seed in range(20):
+        first = FIRST_SEED or 0
+        for seed in range(first, first + 20):
             rng = random.Random(seed)
             scores: list[float | None] = [None] * len(episodes)
             for model in sorted({episode.model for episode in episodes}):
@@ -368,13 +375,17 @@ PARTS: dict[str, tuple[str, Callable[[], list[str]]]] = {
 
 def main() -> None:
     """Run the parts asked for and write the page."""
-    global SPLITS, SEEDS
+    global SPLITS, SEEDS, SIZES, FIRST_SEED
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", choices=[*PARTS], help="only this part; the page is then printed, not written")
     parser.add_argument("--splits", type=int, default=SPLITS, help="of tasks, for early and within (default 50)")
     parser.add_argument("--seeds", type=int, default=SEEDS, help="planted logs of each size (default 10)")
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="episodes of a planted log")
+    parser.add_argument("--first-seed", type=int, help="of planted logs and shuffles; only with --part")
     asked = parser.parse_args()
-    part, SPLITS, SEEDS = asked.part, asked.splits, asked.seeds
+    part, SPLITS, SEEDS, SIZES, FIRST_SEED = asked.part, asked.splits, asked.seeds, asked.sizes, asked.first_seed
+    if FIRST_SEED is not None and part is None:
+        parser.error("--first-seed is for one --part: the page is made with its own seeds")
     page = ["# The skill creator: measurements", "", "Made by `python tests/benchmarks/creator.py`.", ""]
     for name in [part] if part else PARTS:
         title, run = PARTS[name]
