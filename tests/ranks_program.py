@@ -50,7 +50,7 @@ def rows(seed: int, count: int = 7) -> list[Row]:
     for number in range(count):
         length = chance.randrange(6, 20)
         ids = tuple(chance.randrange(5, 40) for _ in range(length))
-        trained = tuple(place > 2 and chance.random() < 0.5 or place == length - 1 for place in range(length))
+        trained = tuple((place > 2 and chance.random() < 0.5) or place == length - 1 for place in range(length))
         logprobs = tuple(-3.0 + chance.random() if on else 0.0 for on in trained)
         made.append(Row(f"e{number}", ids, trained, logprobs, chance.uniform(-1, 1)))
     return made
