@@ -16,13 +16,13 @@ os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 warnings.simplefilter("ignore")
 
-from trainer_runs import go, small_config
+from trainer_runs import go, small_config  # noqa: E402
 
-from reskill_agents.trainers.config import RunConfig
-from reskill_agents.trainers.ranks import Ranks
-from reskill_agents.trainers.rows import Row
-from reskill_agents.trainers.shared_update import follow, open_updater
-from reskill_agents.trainers.update import PolicyUpdater
+from reskill_agents.trainers.config import RunConfig  # noqa: E402
+from reskill_agents.trainers.ranks import Ranks  # noqa: E402
+from reskill_agents.trainers.rows import Row  # noqa: E402
+from reskill_agents.trainers.shared_update import follow, open_updater  # noqa: E402
+from reskill_agents.trainers.update import PolicyUpdater  # noqa: E402
 
 
 def shard_on_cpu() -> None:

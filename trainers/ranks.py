@@ -18,6 +18,7 @@ from typing import Self
 
 import torch
 import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
 
 from reskill_agents.errors import ConfigError, RankError, ReSkillError
 from reskill_agents.trainers.config import EngineName, RunConfig
@@ -70,7 +71,7 @@ class Ranks:
                 f"vLLM inside the update's process works in one process, not in {self.size}; start a server on a device of "
                 "its own and name it with --engine-url"
             )
-        from accelerate import PartialState
+        from accelerate import PartialState  # type: ignore[import-untyped]
 
         self._wait_s, self._timeout_s = config.ranks.wait_s, config.ranks.timeout_s
         limit = timedelta(seconds=self._timeout_s)
@@ -78,10 +79,10 @@ class Ranks:
             PartialState(cpu=config.device == "cpu", timeout=limit)
             self._orders = dist.new_group(backend="gloo", timeout=timedelta(seconds=self._wait_s))
             self._figures = dist.new_group(backend="gloo", timeout=limit)
-            store, _, _ = next(dist.rendezvous("env://", self.rank, self.size, timeout=limit))
+            store, _, _ = next(rendezvous("env://", self.rank, self.size, timeout=limit))
         except RuntimeError as error:
             raise RankError(f"rank {self.rank} of {self.size} found no connection to the others: {error}") from error
-        self._board = dist.PrefixStore("reskill", store)
+        self._board = dist.distributed_c10d.PrefixStore("reskill", store)
 
     @classmethod
     def alone(cls, config: RunConfig) -> Self:

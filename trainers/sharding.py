@@ -6,7 +6,7 @@ Saved files are the same whoever wrote them, so that a run goes on with another 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch.distributed.tensor import DTensor, distribute_tensor
@@ -19,7 +19,7 @@ def is_sharded(model: torch.nn.Module) -> bool:
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:
     """The full tensor. Every process must ask for a cut one."""
-    return cast("torch.Tensor", tensor.full_tensor()) if isinstance(tensor, DTensor) else tensor
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def gathered(tensors: Mapping[str, torch.Tensor], *, keep: bool) -> dict[str, torch.Tensor]:

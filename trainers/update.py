@@ -170,7 +170,8 @@ class PolicyUpdater:
             return UpdateReport(lr=lr)
         tokens = sum(row.trained_tokens for row in used)
         loss = gap = clip = entropy = kl = weight = truncated = 0.0
-        own = dealt(micro_batches(used, max_tokens=self.settings.tokens_per_micro_batch), self._processes)[self._rank]
+        batches = micro_batches(used, max_tokens=self.settings.tokens_per_micro_batch)
+        own = dealt(batches, self._processes)[self._rank]
         for number, batch in enumerate(own):
             share = sum(row.trained_tokens for row in batch) / tokens
             divisor = divisor_of(
