@@ -33,6 +33,10 @@ class EngineMismatch(EngineError):
     """Engine and trainer disagree about the weights; training must stop."""
 
 
+class RankError(ReSkillError):
+    """Another process of a run that several share failed, or did not come; the message names its rank."""
+
+
 class CreatorError(ReSkillError):
     """The creator's model failed or its answer could not be used."""
 

@@ -30,6 +30,7 @@ from reskill_agents.trainers.final import Examination
 from reskill_agents.trainers.groups import Collector
 from reskill_agents.trainers.policy import agent_for, chat_model, open_engine
 from reskill_agents.trainers.progress import EvaluationResult, ProgressListener, Score, Silent
+from reskill_agents.trainers.ranks import Ranks
 from reskill_agents.trainers.rewards import episode_function
 from reskill_agents.trainers.run_folder import RunFolder
 from reskill_agents.trainers.stage import Stage
@@ -146,7 +147,8 @@ async def adapt(
                 tasks, description, Collector(agents[0], target, config.seed), examination,
                 episode_function(config.train_reward), source,
             )  # fmt: skip
-            result = await Trainer(config, stage, policy, folder, engine, listener, author).run(resume)
+            alone = Ranks.alone(config)
+            result = await Trainer(config, stage, policy, folder, engine, listener, author, alone).run(resume)
         finally:
             await engine.aclose()
         done = _adaptation(config, target, examination, source, result.library, policy)

@@ -13,7 +13,7 @@ from reskill_agents.trainers.config_group import Settings, setting
 from reskill_agents.trainers.config_output import CheckpointConfig, EvaluationConfig, LoggingConfig, Sink
 from reskill_agents.trainers.config_rollout import EngineName, RewardName, RolloutConfig, ServingConfig
 from reskill_agents.trainers.config_skills import CreatorConfig, MemoryConfig, PruningConfig, TrialConfig
-from reskill_agents.trainers.config_update import AdvantageName, LoraConfig, LossType, UpdateConfig
+from reskill_agents.trainers.config_update import AdvantageName, LoraConfig, LossType, RanksConfig, UpdateConfig
 from reskill_agents.trials.assignment import MIN_PER_ARM
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "LossType",
     "MemoryConfig",
     "PruningConfig",
+    "RanksConfig",
     "RewardName",
     "RolloutConfig",
     "RunConfig",
@@ -66,6 +67,7 @@ class RunConfig(Settings):
     memory: MemoryConfig = Field(default_factory=MemoryConfig)
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     serving: ServingConfig = Field(default_factory=ServingConfig)
+    ranks: RanksConfig = Field(default_factory=RanksConfig)
     checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig)
     logging: LoggingConfig = Field(default_factory=LoggingConfig)
     episode_log: Literal["compact", "tokens"] = setting(

@@ -51,6 +51,17 @@ class LoraConfig(Settings):
     targets: tuple[str, ...] = setting((), "Names of the layers that get one; empty: all linear ones.")
 
 
+class RanksConfig(Settings):
+    """Several processes that share an update (``torchrun``, ``accelerate launch``)."""
+
+    timeout_s: PositiveFloat = setting(
+        600.0, "Seconds that a rank waits in an update for the others before it names those missing (NCCL's default)."
+    )
+    wait_s: PositiveFloat = setting(
+        7200.0, "Seconds that a rank waits for rank 0 to say something: longer than rollouts or an evaluation take."
+    )
+
+
 class UpdateConfig(Settings):
     """The GRPO update."""
 

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from pydantic import TypeAdapter, ValidationError
@@ -40,7 +40,9 @@ from reskill_agents.trainers.progress import (
     Phase,
     ProgressListener,
 )
+from reskill_agents.trainers.ranks import Ranks, Stop
 from reskill_agents.trainers.run_folder import RunFolder
+from reskill_agents.trainers.shared_update import follow
 from reskill_agents.trainers.stage import Stage
 from reskill_agents.trainers.trainer import RunResult, Trainer
 
@@ -101,6 +103,7 @@ async def train_graph(
     Raises:
         ConfigError: settings that do not fit each other.
         EngineMismatch: engine and trainer disagree about the weights.
+        RankError: another process of the run failed (a launcher's processes all call this and all get the result).
         Exception: the graph's own, when every run of a step failed.
     """
     config = _config(args)
@@ -109,19 +112,23 @@ async def train_graph(
     _check(config, graph, policy, library, store)
     torch.set_num_threads(config.threads)
     listener = Listeners(tuple(callbacks))
-    with RunFolder(run_dir or _folder(args, resume), config, resume=resume) as folder:
-        start = weights or start_policy(policy, folder.path / START)
-        player = GraphPlayer(_factory(graph), policy, reward_fn, inputs, recursion_limit)
-        held_out = [task for task in tasks if task.split is not Split.TRAIN]
-        stage = Stage(
-            tasks=[task for task in tasks if task.split is Split.TRAIN],
-            description={"world": "graph", "tasks": len(tasks), "held_out": len(held_out)},
-            collector=GraphCollector(player, config.seed, concurrency),
-            examination=GraphExamination(config, player, held_out, folder, listener, concurrency),
-            reward=train_reward,
-            library=library or SkillLibrary(),
-        )
-        result = await Trainer(config, stage, start, folder, policy.engine, listener, author).run(resume)
+    with Ranks(config) as ranks:
+        if ranks.follows:
+            return cast("RunResult", follow(ranks))
+        with RunFolder(run_dir or _folder(args, resume), config, resume=resume) as folder:
+            start = weights or start_policy(policy, folder.path / START)
+            player = GraphPlayer(_factory(graph), policy, reward_fn, inputs, recursion_limit)
+            held_out = [task for task in tasks if task.split is not Split.TRAIN]
+            stage = Stage(
+                tasks=[task for task in tasks if task.split is Split.TRAIN],
+                description={"world": "graph", "tasks": len(tasks), "held_out": len(held_out)},
+                collector=GraphCollector(player, config.seed, concurrency),
+                examination=GraphExamination(config, player, held_out, folder, listener, concurrency),
+                reward=train_reward,
+                library=library or SkillLibrary(),
+            )
+            result = await Trainer(config, stage, start, folder, policy.engine, listener, author, ranks).run(resume)
+        ranks.stop(Stop(result))
     if store is not None and store.active().library.digest != result.library.digest:
         store.activate(result.library, reason=f"trained: {result.steps} steps, {result.run_dir.name}")
     return result

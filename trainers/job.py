@@ -21,6 +21,8 @@ from reskill_agents.trainers.config import RunConfig
 from reskill_agents.trainers.job_options import JobOptions, run_config
 from reskill_agents.trainers.job_policy import load_author, start_policy
 from reskill_agents.trainers.loop import run
+from reskill_agents.trainers.ranks import Ranks, launched
+from reskill_agents.trainers.shared_update import follow
 
 RUNS = Path("runs")
 
@@ -41,30 +43,44 @@ def run_job(options: JobOptions, world: World, *, label: str, console: Console |
     run_dir = options.run_dir or choose_run_dir(RUNS, label, resume=options.resume)
     config = run_config(options)
     _quieten(options)
+    rank, _ = launched()
     if options.dry_run:
-        return dry_run(options, config, world, console or Console())
-    author = load_author(options.creator, run_dir)
+        return dry_run(options, config, world, console or Console()) if rank == 0 else 0
     try:
-        with make_display(quiet=options.quiet, title=run_dir.name) as display:
-            policy = start_policy(options, world, run_dir, display)
-            if options.clone_only:
+        with Ranks(config) as ranks:
+            if ranks.follows:
+                follow(ranks)
                 return 0
-            asyncio.run(
-                run(
-                    config,
-                    world,
-                    policy_path=policy,
-                    run_dir=run_dir,
-                    resume=options.resume,
-                    listener=display,
-                    author=author,
-                )
-            )
+            if not _train(options, config, world, run_dir, ranks):
+                return 0
     except KeyboardInterrupt:
-        print(f"\nstopped; go on with --resume --run-dir {run_dir}", file=sys.stderr)
+        if rank == 0:
+            print(f"\nstopped; go on with --resume --run-dir {run_dir}", file=sys.stderr)
         return 130
     finish(run_dir, console or Console())
     return 0
+
+
+def _train(options: JobOptions, config: RunConfig, world: World, run_dir: Path, ranks: Ranks) -> bool:
+    """Make the start policy and train it; false where only the former was asked for."""
+    author = load_author(options.creator, run_dir)
+    with make_display(quiet=options.quiet, title=run_dir.name) as display:
+        policy = start_policy(options, world, run_dir, display)
+        if options.clone_only:
+            return False
+        asyncio.run(
+            run(
+                config,
+                world,
+                policy_path=policy,
+                run_dir=run_dir,
+                resume=options.resume,
+                listener=display,
+                author=author,
+                ranks=ranks,
+            )
+        )
+    return True
 
 
 def dry_run(options: JobOptions, config: RunConfig, world: World, console: Console) -> int:

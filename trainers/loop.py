@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import torch
 
@@ -11,7 +12,9 @@ from reskill_agents.graphs.creator_state import Author
 from reskill_agents.trainers.config import RunConfig
 from reskill_agents.trainers.policy import open_engine
 from reskill_agents.trainers.progress import Phase, ProgressListener, Silent
+from reskill_agents.trainers.ranks import Ranks, Stop
 from reskill_agents.trainers.run_folder import RunFolder
+from reskill_agents.trainers.shared_update import follow
 from reskill_agents.trainers.stage import world_stage
 from reskill_agents.trainers.trainer import RunResult, Trainer
 
@@ -27,6 +30,7 @@ async def run(
     resume: bool = False,
     listener: ProgressListener | None = None,
     author: Author | None = None,
+    ranks: Ranks | None = None,
 ) -> RunResult:
     """Train ``policy_path`` on ``world`` and evaluate it, writing everything to ``run_dir``.
 
@@ -38,12 +42,23 @@ async def run(
         resume: go on with the run in ``run_dir``.
         listener: told what happens.
         author: who writes skills; default: the offline author.
+        ranks: the processes of this run; default: those that a launcher started, opened and closed here. All of them
+            call this, and all get the result.
 
     Raises:
         ConfigError: settings that do not fit the world or the run that is resumed.
         RunFolderError: the run folder is in use, torn, or holds a run and ``resume`` is false.
         EngineMismatch: engine and trainer disagree about the weights.
+        RankError: another process of the run failed.
     """
+    if ranks is None:
+        with Ranks(config) as ranks:
+            return await run(
+                config, world, policy_path=policy_path, run_dir=run_dir, resume=resume, listener=listener,
+                author=author, ranks=ranks,
+            )  # fmt: skip
+    if ranks.follows:
+        return cast("RunResult", follow(ranks))
     torch.set_num_threads(config.threads)
     with RunFolder(run_dir, config, resume=resume) as folder:
         listener = listener or Silent()
@@ -51,7 +66,9 @@ async def run(
         engine = await open_engine(config, policy_path)
         try:
             stage = world_stage(config, world, policy_path, folder, engine, listener)
-            return await Trainer(config, stage, policy_path, folder, engine, listener, author).run(resume)
+            result = await Trainer(config, stage, policy_path, folder, engine, listener, author, ranks).run(resume)
+            ranks.stop(Stop(result))
+            return result
         finally:
             await engine.aclose()
 

@@ -124,4 +124,4 @@ class Publisher:
         else:
             folder = self._folders.write(version, self._save)
             await self.engine.publish(folder, version)
-        await check_engine_holds(self.updater.model, self.engine, version, tolerance=self._tolerance)
+        await check_engine_holds(self.updater.log_probs, self.engine, version, tolerance=self._tolerance)

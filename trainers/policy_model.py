@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from torch.distributed.fsdp import FSDPModule
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from reskill_agents.errors import ConfigError
 from reskill_agents.trainers.config import LoraConfig, UpdateConfig
+from reskill_agents.trainers.sharding import cut_like, gathered, is_sharded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,11 +55,14 @@ def adapters_of(settings: LoraConfig | None) -> PeftLoraConfig | None:
     )
 
 
-def full_weights(model: torch.nn.Module) -> Mapping[str, torch.Tensor]:
+def full_weights(model: torch.nn.Module, *, keep: bool = True) -> Mapping[str, torch.Tensor]:
     """The weights under the start policy's names, adapters merged into them; the model stays as it is.
 
-    Without adapters the tensors are the model's own, so whoever keeps them must copy.
+    Without adapters the tensors are the model's own, so whoever keeps them must copy. Those of a sharded model are put
+    together on the CPU; every process must ask, and only one with ``keep`` gets them.
     """
+    if is_sharded(model):
+        return _gathered_weights(model, keep)
     if not is_adapted(model):
         return model.state_dict()
     from peft.tuners.lora import LoraLayer
@@ -75,32 +80,59 @@ def full_weights(model: torch.nn.Module) -> Mapping[str, torch.Tensor]:
     return weights
 
 
+def _gathered_weights(model: torch.nn.Module, keep: bool) -> Mapping[str, torch.Tensor]:
+    """The same as :func:`full_weights` for a sharded model, whose layers cannot merge by themselves."""
+    if not is_adapted(model):
+        return gathered(model.state_dict(), keep=keep)
+    from peft.tuners.lora import LoraLayer
+
+    base = cast("PeftModel", model).get_base_model()
+    state = gathered(base.state_dict(), keep=keep)
+    if not keep:
+        return state
+    weights = {name.replace(".base_layer.", "."): tensor for name, tensor in state.items() if ".lora_" not in name}
+    for name, layer in base.named_modules():
+        if isinstance(layer, LoraLayer):
+            up, down = (state[f"{name}.lora_{side}.{_ADAPTER}.weight"].float() for side in "BA")
+            weight = weights[f"{name}.weight"]
+            weights[f"{name}.weight"] = (weight.float() + layer.scaling[_ADAPTER] * (up @ down)).to(weight.dtype)
+    return weights
+
+
 def is_adapted(model: torch.nn.Module) -> bool:
     """Whether ``model`` carries adapters of peft."""
     return hasattr(model, "peft_config")
 
 
-def save_full(model: torch.nn.Module, folder: Path) -> None:
-    """Full weights in Hugging Face layout, adapters merged."""
-    if not is_adapted(model):
-        cast("PreTrainedModel", model).save_pretrained(folder)
+def save_full(model: torch.nn.Module, folder: Path, *, write: bool = True) -> None:
+    """Full weights in Hugging Face layout, adapters merged; without ``write`` this process only takes part."""
+    if not (is_adapted(model) or is_sharded(model)):
+        if write:
+            cast("PreTrainedModel", model).save_pretrained(folder)
         return
-    base = cast("PreTrainedModel", cast("PeftModel", model).get_base_model())
+    weights = full_weights(model, keep=write)
+    if not write:
+        return
+    base = cast("PreTrainedModel", cast("PeftModel", model).get_base_model() if is_adapted(model) else model)
+    kind = next(one for one in type(base).__mro__ if not issubclass(one, FSDPModule))
     with torch.device("meta"):
-        plain = type(base)(base.config)
-    plain.load_state_dict(full_weights(model), assign=True)
+        plain = cast("PreTrainedModel", kind(base.config))
+    plain.load_state_dict(weights, assign=True)
     plain.generation_config = base.generation_config
     plain.save_pretrained(folder)
 
 
-def save_trained(model: torch.nn.Module, folder: Path, start: Path) -> None:
+def save_trained(model: torch.nn.Module, folder: Path, start: Path, *, write: bool = True) -> None:
     """What is trained: full weights, or the adapters alone, with the place of the ``start`` policy beside them."""
     if not is_adapted(model):
-        save_full(model, folder)
+        save_full(model, folder, write=write)
         return
     adapted = cast("PeftModel", model)
+    whole = gathered(adapted.state_dict(), keep=write) if is_sharded(model) else None
+    if not write:
+        return
     adapted.peft_config[_ADAPTER].base_model_name_or_path = str(start.resolve() if start.is_dir() else start)
-    adapted.save_pretrained(str(folder))
+    adapted.save_pretrained(str(folder), **({"state_dict": whole} if whole is not None else {}))
 
 
 def load_trained(model: torch.nn.Module, folder: Path) -> None:
@@ -114,7 +146,13 @@ def load_trained(model: torch.nn.Module, folder: Path) -> None:
             _load_adapters(cast("PeftModel", model), folder)
         else:
             saved = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-            model.load_state_dict(saved.state_dict())
+            own = model.state_dict()
+            model.load_state_dict(
+                {
+                    name: cut_like(tensor, own[name]) if name in own else tensor
+                    for name, tensor in saved.state_dict().items()
+                }
+            )
     except (RuntimeError, ValueError, OSError) as error:
         raise ConfigError(f"{folder} holds another architecture than the policy: {error}") from error
 
@@ -126,4 +164,7 @@ def _load_adapters(model: PeftModel, folder: Path) -> None:
     wanted = {name.replace(f".{_ADAPTER}.", ".") for name in model.state_dict() if ".lora_" in name}
     if set(weights) != wanted:
         raise ValueError(f"its adapters are for other layers ({', '.join(sorted(set(weights) ^ wanted)[:3])})")
+    if is_sharded(model):
+        own = {name.replace(f".{_ADAPTER}.", "."): tensor for name, tensor in model.state_dict().items()}
+        weights = {name: cut_like(tensor, own[name]) for name, tensor in weights.items()}
     set_peft_model_state_dict(model, weights)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import nn
@@ -10,6 +11,9 @@ from torch import nn
 from reskill_agents.engine import PolicyEngine
 from reskill_agents.engines import probe
 from reskill_agents.errors import EngineMismatch
+
+Scorer = Callable[[Sequence[int], Sequence[int]], tuple[float, ...]]
+"""Log-probs of tokens after a prompt, nats."""
 
 
 @torch.no_grad()
@@ -21,13 +25,15 @@ def token_log_probs(model: nn.Module, prompt: Sequence[int], tokens: Sequence[in
     return tuple(picked[:, 0].tolist())
 
 
-async def check_engine_holds(model: nn.Module, engine: PolicyEngine, version: int, *, tolerance: float) -> float:
+async def check_engine_holds(
+    model: nn.Module | Scorer, engine: PolicyEngine, version: int, *, tolerance: float
+) -> float:
     """Compare engine and trainer on a fixed sequence, and on an answer to it that the engine samples.
 
     The first finds weights that were not loaded, the second also keys and values of older weights in a prefix cache.
 
     Args:
-        model: the trainer's.
+        model: the trainer's, or what scores with it.
         engine: was just given the model's weights as ``version``.
         version: see there.
         tolerance: nats.
@@ -38,13 +44,14 @@ async def check_engine_holds(model: nn.Module, engine: PolicyEngine, version: in
     Raises:
         EngineMismatch: it is over the tolerance, or the engine samples with another version.
     """
+    trainer = partial(token_log_probs, model) if isinstance(model, nn.Module) else model
     scored = await engine.score(probe.PROMPT, probe.CONTINUATION)
     asked = probe.sampling_probe(version)
     answer = await engine.generate(asked)
     if answer.version != version:
         raise EngineMismatch(f"version {version} was published, but the engine samples with version {answer.version}")
-    of_scoring = probe.largest_gap(scored, token_log_probs(model, probe.PROMPT, probe.CONTINUATION))
-    of_sampling = probe.largest_gap(answer.logprobs, token_log_probs(model, asked.prompt_ids, answer.token_ids))
+    of_scoring = probe.largest_gap(scored, trainer(probe.PROMPT, probe.CONTINUATION))
+    of_sampling = probe.largest_gap(answer.logprobs, trainer(asked.prompt_ids, answer.token_ids))
     for gap, what in ((of_scoring, "scores"), (of_sampling, "samples")):
         if gap > tolerance:
             raise EngineMismatch(

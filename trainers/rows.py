@@ -77,3 +77,18 @@ def micro_batches(rows: Sequence[Row], *, max_tokens: int) -> list[list[Row]]:
         else:
             batches.append([row])
     return batches
+
+
+def dealt(batches: Sequence[list[Row]], ranks: int) -> list[list[list[Row]]]:
+    """Micro-batches for each of ``ranks`` processes, as many for one as for another, no row twice.
+
+    Where they do not divide, the widest are halved; where nothing is left to halve, empty ones fill.
+    """
+    cut = list(batches)
+    while len(cut) % ranks and (parts := [batch for batch in cut if len(batch) > 1]):
+        widest = max(parts, key=lambda batch: len(batch) * len(batch[0].token_ids))
+        place = next(index for index, batch in enumerate(cut) if batch is widest)
+        half = (len(widest) + 1) // 2
+        cut[place : place + 1] = [widest[:half], widest[half:]]
+    cut += [[] for _ in range(-len(cut) % ranks)]
+    return [cut[rank::ranks] for rank in range(ranks)]

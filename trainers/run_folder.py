@@ -38,7 +38,9 @@ _LIBRARIES = (
     "reskill-agents", "torch", "transformers", "trl", "accelerate", "peft", "langgraph", "langchain-core", "pydantic",
     "google-re2", "numpy",
 )  # fmt: skip
-_MAY_CHANGE = frozenset({"steps", "checkpoint", "evaluation", "logging"})  # settings that a resumed run may change
+_MAY_CHANGE = frozenset(
+    {"steps", "checkpoint", "evaluation", "logging", "ranks"}
+)  # settings that a resumed run may change
 
 
 class Log(StrEnum):

@@ -29,13 +29,15 @@ from reskill_agents.trainers.metrics import step_metrics
 from reskill_agents.trainers.overlap import Lookahead
 from reskill_agents.trainers.policy import Publisher
 from reskill_agents.trainers.progress import EvaluationResult, Phase, ProgressListener
+from reskill_agents.trainers.ranks import Ranks
 from reskill_agents.trainers.rewards import episode_function, less_invalid
 from reskill_agents.trainers.run_folder import Log, RunFolder
+from reskill_agents.trainers.shared_update import open_updater
 from reskill_agents.trainers.sinks import open_sinks
 from reskill_agents.trainers.skills_loop import SkillsLoop
 from reskill_agents.trainers.stage import Stage, split_tasks
 from reskill_agents.trainers.task_choice import TaskChoice
-from reskill_agents.trainers.update import PolicyUpdater, UpdateReport
+from reskill_agents.trainers.update import UpdateReport
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class Trainer:
         engine: PolicyEngine,
         listener: ProgressListener,
         author: Author | None,
+        ranks: Ranks,
     ) -> None:
         self.config, self.stage, self.folder = config, stage, folder
         self.sinks = open_sinks(config, folder.path)
@@ -86,17 +89,7 @@ class Trainer:
         self.held_out = TaskCursor(held_out or tasks, config.seed)
         self.choice = TaskChoice(cursor, config.rollout.curriculum)
         self.state = LoopState(cursor, self.held_out, self.choice, self.skills, self.advantage)
-        self.updater = PolicyUpdater(
-            policy_path,
-            config.update,
-            temperature=config.rollout.temperature,
-            steps=config.steps,
-            work_dir=folder.path,
-            seed=config.seed,
-            use_cpu=config.device == "cpu",
-            max_logprob_gap=config.update.max_logprob_gap,
-            corrected=config.corrected,
-        )
+        self.updater = open_updater(config, policy_path, folder.path, ranks)
         through = None if config.engine is EngineName.TRANSFORMERS else folder.path.resolve() / "serving"
         adapters = self.updater.adapted and config.serving.lora_rank > 0 and config.engine is EngineName.VLLM_COLOCATED
         self.publisher = Publisher(

@@ -7,7 +7,8 @@ contract against losses written by hand).
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -63,14 +64,20 @@ class RowTrainer(GRPOTrainer):
     _logps: torch.Tensor
     _weights: torch.Tensor | None = None
 
-    def micro_step(self, model: torch.nn.Module, inputs: dict[str, torch.Tensor], divisor: float) -> MicroReport:
+    def micro_step(
+        self, model: torch.nn.Module, inputs: dict[str, torch.Tensor], divisor: float, *, last: bool = True
+    ) -> MicroReport:
         """Forward and backward pass; gradients add up until the optimizer's step.
+
+        With several processes each makes the same number of these, and the gradients' mean is taken at the last one.
+        Figures stay this process's own.
 
         Args:
             inputs: right-padded ``prompt_ids``, ``completion_ids``, ``tool_mask`` (1: trained), ``behaviour``
                 (log-probs), ``fresh`` (sampled by these very weights), ``advantages``, ``num_items_in_batch``, with a KL
                 also ``ref_per_token_logps``.
-            divisor: of the micro-batch's own mean, see :func:`divisor_of`.
+            divisor: of the micro-batch's own mean, see :func:`divisor_of`; ``inf`` makes loss and gradient zero.
+            last: before the optimizer's step.
         """
         behaviour, fresh = inputs.pop("behaviour"), inputs.pop("fresh")
         inputs["old_per_token_logps" if self.correction_cap is None else "sampling_per_token_logps"] = behaviour
@@ -78,7 +85,8 @@ class RowTrainer(GRPOTrainer):
         self.current_gradient_accumulation_steps = divisor  # type: ignore[assignment]
         metrics = self._metrics["train"]
         metrics.clear()
-        loss = float(self.training_step(model, inputs, None))  # type: ignore[no-untyped-call]
+        with self._own_figures(), nullcontext() if last else self._gradients_kept(model):
+            loss = float(self.training_step(model, inputs, None))  # type: ignore[no-untyped-call]
         trained = inputs["tool_mask"].bool()
         gap = (self._logps.cpu() - behaviour).abs()[fresh & trained]
         weights = self._weights.cpu()[trained] if self._weights is not None else torch.ones(1)
@@ -92,6 +100,24 @@ class RowTrainer(GRPOTrainer):
             weight=float(weights.clamp(max=self.correction_cap or float("inf")).mean()),
             truncated=float(cut.float().mean()),
         )
+
+    @contextmanager
+    def _own_figures(self) -> Iterator[None]:
+        """TRL gathers each figure of a micro-batch over the processes, whatever the micro-batch weighs; here none is."""
+        if self.accelerator.num_processes == 1:
+            yield
+            return
+        self.accelerator.gather = _itself  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            del self.accelerator.gather  # the method is seen again
+
+    def _gradients_kept(self, model: torch.nn.Module) -> AbstractContextManager[None]:
+        """Replicated models send gradients once an update; sharded ones each time, or they would hold them whole."""
+        if isinstance(model, torch.nn.parallel.DistributedDataParallel):
+            return cast("AbstractContextManager[None]", model.no_sync())
+        return nullcontext()
 
     @torch.no_grad()
     def logps(self, model: torch.nn.Module, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
@@ -192,16 +218,21 @@ def scheduler_of(trainer: RowTrainer) -> LRScheduler:
     return cast("LRScheduler", trainer.lr_scheduler)
 
 
-def divisor_of(loss: LossType, *, rows: int, token_share: float, episodes: int) -> float:
+def divisor_of(loss: LossType, *, rows: int, token_share: float, episodes: int, processes: int = 1) -> float:
     """What TRL must divide a micro-batch's own mean by, such that micro-batches of any size add up exactly.
 
     Args:
         rows: in the micro-batch; ``token_share`` of the batch's trained tokens are in them.
         episodes: in the batch, with gradient or not.
+        processes: that share it; gradients become their mean, and the sum is wanted.
     """
+    if rows == 0:
+        return float("inf")
     if loss in _BY_MEAN_OF_ROWS:
-        return max(episodes, 1) / rows
-    return 1.0 / token_share if loss is LossType.BNPO else 1.0  # the others divide by the batch's tokens themselves
+        return max(episodes, 1) / rows / processes
+    if loss is LossType.BNPO:
+        return 1.0 / token_share / processes
+    return 1.0  # the others divide by the batch's tokens and multiply by the processes themselves
 
 
 def activation_checkpointing(on: bool = False) -> dict[str, bool]:
@@ -217,6 +248,10 @@ def _checkpoint_activations(model: PreTrainedModel) -> None:
         if enable is not None:
             enable(**{f"{name}_kwargs": {"use_reentrant": False}})
             return
+
+
+def _itself(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor
 
 
 def _no_reward(completions: list[str], **_: object) -> list[float | None]:

@@ -22,11 +22,15 @@ from reskill_agents.trainers.policy_model import (
     save_full,
     save_trained,
 )
-from reskill_agents.trainers.rows import Row, micro_batches
+from reskill_agents.trainers.probe import token_log_probs
+from reskill_agents.trainers.rows import Row, dealt, micro_batches
+from reskill_agents.trainers.sharding import gathered_optimizer, load_optimizer, whole
 from reskill_agents.trainers.trl_trainer import divisor_of, make_trainer, scheduler_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from reskill_agents.trainers.ranks import Ranks
 
 OPTIMIZER_FILE = "optimizer.pt"
 
@@ -80,6 +84,8 @@ class PolicyUpdater:
         max_logprob_gap: an update whose rows disagree with the trainer's own log-probs by more than this (nats) is
             refused; ``inf`` switches the check off.
         corrected: weight each token for having been sampled by other weights (``settings.correction_cap``).
+        ranks: the processes that share each update; every method is then called by all of them, with the same
+            arguments, and rank 0 alone writes files and gets weights. ``None``: this one.
     """
 
     def __init__(
@@ -94,8 +100,11 @@ class PolicyUpdater:
         use_cpu: bool = True,
         max_logprob_gap: float = math.inf,
         corrected: bool = False,
+        ranks: Ranks | None = None,
     ) -> None:
         self.settings = settings
+        self.ranks = ranks
+        self._rank, self._processes = (ranks.rank, ranks.size) if ranks is not None else (0, 1)
         self.max_logprob_gap = max_logprob_gap
         self._start = policy_path
         self._tokenizer = AutoTokenizer.from_pretrained(policy_path)
@@ -126,8 +135,19 @@ class PolicyUpdater:
         return is_adapted(self.model)
 
     def weights(self) -> Mapping[str, torch.Tensor]:
-        """The current full weights, adapters merged. The tensors may be the trainer's own: whoever keeps them copies."""
-        return full_weights(self.model)
+        """The current full weights, adapters merged. The tensors may be the trainer's own: whoever keeps them copies.
+
+        Ranks that only take part in putting sharded weights together get nothing.
+        """
+        return full_weights(self.model, keep=self._leads)
+
+    @property
+    def _leads(self) -> bool:
+        return self._rank == 0
+
+    def log_probs(self, prompt: Sequence[int], tokens: Sequence[int]) -> tuple[float, ...]:
+        """Log-probs of ``tokens`` after ``prompt`` at temperature 1, nats."""
+        return token_log_probs(self.model, prompt, tokens)
 
     def update(self, rows: Sequence[Row], *, episodes: int, version: int | None = None, lag: int = 0) -> UpdateReport:
         """One optimizer step over ``rows``.
@@ -150,10 +170,15 @@ class PolicyUpdater:
             return UpdateReport(lr=lr)
         tokens = sum(row.trained_tokens for row in used)
         loss = gap = clip = entropy = kl = weight = truncated = 0.0
-        for batch in micro_batches(used, max_tokens=self.settings.tokens_per_micro_batch):
+        batches = micro_batches(used, max_tokens=self.settings.tokens_per_micro_batch)
+        own = dealt(batches, self._processes)[self._rank]
+        for number, batch in enumerate(own):
             share = sum(row.trained_tokens for row in batch) / tokens
-            divisor = divisor_of(self.settings.loss, rows=len(batch), token_share=share, episodes=episodes)
-            part = self._trainer.micro_step(self._model, self._tensors(batch, tokens, version, lag), divisor)
+            divisor = divisor_of(
+                self.settings.loss, rows=len(batch), token_share=share, episodes=episodes, processes=self._processes
+            )
+            inputs = self._tensors(batch or [used[-1]], tokens, version, lag)  # an empty one weighs nothing
+            part = self._trainer.micro_step(self._model, inputs, divisor, last=number == len(own) - 1)
             loss += part.loss
             gap = max(gap, part.gap)
             clip += share * part.clip_rate
@@ -161,6 +186,11 @@ class PolicyUpdater:
             kl += share * part.kl
             weight += share * part.weight
             truncated += share * part.truncated
+        if self.ranks is not None:
+            (gap,) = self.ranks.largest([gap])
+            loss, clip, entropy, kl, weight, truncated = self.ranks.total(
+                [loss / self._processes, clip, entropy, kl, weight, truncated]
+            )
         if gap > self.max_logprob_gap:
             self._model.zero_grad()
             raise EngineMismatch(
@@ -180,7 +210,7 @@ class PolicyUpdater:
         self._optimizer.step()
         self._scheduler.step()
         self._model.zero_grad()
-        return float(norm)
+        return float(whole(norm))
 
     def score(self, rows: Sequence[Row]) -> list[tuple[float, ...]]:
         """Log-probs of every trained token under the current weights, nats, one tuple a row in the order given."""
@@ -195,32 +225,34 @@ class PolicyUpdater:
 
     def save_weights(self, folder: Path) -> None:
         """Full weights, adapters merged, and tokenizer in Hugging Face layout."""
-        save_full(self.model, folder)
-        self._tokenizer.save_pretrained(folder)
+        save_full(self.model, folder, write=self._leads)
+        if self._leads:
+            self._tokenizer.save_pretrained(folder)
 
     def save_adapters(self, folder: Path) -> None:
         """The adapters alone, for an engine that loads them beside the start policy."""
-        save_trained(self.model, folder, self._start)
+        save_trained(self.model, folder, self._start, write=self._leads)
 
     def save(self, folder: Path) -> None:
         """What is trained (full weights, or adapters), tokenizer and the optimizer's state."""
-        save_trained(self.model, folder, self._start)
-        self._tokenizer.save_pretrained(folder)
+        save_trained(self.model, folder, self._start, write=self._leads)
         state = {
-            "optimizer": self._optimizer.state_dict(),
+            "optimizer": gathered_optimizer(self._optimizer, keep=self._leads),
             "scheduler": self._scheduler.state_dict(),
         }
-        torch.save(state, folder / OPTIMIZER_FILE)
+        if self._leads:
+            self._tokenizer.save_pretrained(folder)
+            torch.save(state, folder / OPTIMIZER_FILE)
 
     def load(self, folder: Path) -> None:
-        """Restore what :meth:`save` wrote, bit for bit.
+        """Restore what :meth:`save` wrote, bit for bit, whatever the number of processes then and now.
 
         Raises:
             ConfigError: the folder holds another architecture.
         """
         load_trained(self.model, folder)
         state = torch.load(folder / OPTIMIZER_FILE, weights_only=True)
-        self._optimizer.load_state_dict(state["optimizer"])
+        load_optimizer(self._optimizer, state["optimizer"])
         self._scheduler.load_state_dict(state["scheduler"])
 
     def _tensors(self, batch: Sequence[Row], tokens: int, version: int | None, lag: int) -> dict[str, torch.Tensor]:
