@@ -43,7 +43,7 @@ def run_job(options: JobOptions, world: World, *, label: str, console: Console |
     _quieten(options)
     if options.dry_run:
         return dry_run(options, config, world, console or Console())
-    author = load_author(options.creator, run_dir)
+    author = load_author(options.creator, run_dir, config.creator.prices)
     try:
         with make_display(quiet=options.quiet, title=run_dir.name) as display:
             policy = start_policy(options, world, run_dir, display)
