@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from reskill_agents.environment import World
 from reskill_agents.graphs.creator_state import Author
+from reskill_agents.library import SkillLibrary
 from reskill_agents.trainers.config import RunConfig
 from reskill_agents.trainers.policy import open_engine
 from reskill_agents.trainers.progress import Phase, ProgressListener, Silent
@@ -27,6 +29,7 @@ async def run(
     resume: bool = False,
     listener: ProgressListener | None = None,
     author: Author | None = None,
+    library: SkillLibrary | None = None,
 ) -> RunResult:
     """Train ``policy_path`` on ``world`` and evaluate it, writing everything to ``run_dir``.
 
@@ -38,6 +41,7 @@ async def run(
         resume: go on with the run in ``run_dir``.
         listener: told what happens.
         author: who writes skills; default: the offline author.
+        library: in force at the start (a resumed run has its own); default: empty.
 
     Raises:
         ConfigError: settings that do not fit the world or the run that is resumed.
@@ -51,6 +55,7 @@ async def run(
         engine = await open_engine(config, policy_path)
         try:
             stage = world_stage(config, world, policy_path, folder, engine, listener)
+            stage = replace(stage, library=library) if library is not None else stage
             return await Trainer(config, stage, policy_path, folder, engine, listener, author).run(resume)
         finally:
             await engine.aclose()
