@@ -74,7 +74,7 @@ def test_each_step_says_what_the_creation_that_joined_it_cost(tmp_path: Path) ->
         expected = CreatorUsage(1, 100, 10, 0.5) if metrics.step in joined else CreatorUsage()
         assert (metrics.creator.calls, metrics.creator.prompt_tokens) == (expected.calls, expected.prompt_tokens)
     logged = [entry["creator"] for entry in lines(tmp_path / "run", "metrics.jsonl")]
-    assert sum(entry["completion_tokens"] for entry in logged) == 10 * len(joined)  # type: ignore[call-overload,misc]
+    assert sum(entry["completion_tokens"] for entry in logged) == 10 * len(joined)  # type: ignore[index]
 
 
 def test_every_turn_carries_the_version_that_sampled_it_in_both_kinds_of_log(tmp_path: Path) -> None:

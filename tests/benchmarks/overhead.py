@@ -112,7 +112,7 @@ def _episodes(line: Mapping[str, Any]) -> int:
 
 
 def _turns(line: Mapping[str, Any]) -> float:
-    return sum(arm["turns"] * arm["episodes"] for arm in line["arms"].values())
+    return float(sum(arm["turns"] * arm["episodes"] for arm in line["arms"].values()))
 
 
 class Clock(Silent):
@@ -141,6 +141,7 @@ def alternate(start: Start, folder: Path, *, steps: int, chunk: int, seed: int, 
                 threads=threads,
                 train_reward="graded",
                 rollout=dict(start.rollout),
+                creator={"warm_up": start.warm_up},
                 evaluation={"tasks": 1, "valid_tasks": 1, "test": False, "placebo": False},
                 checkpoint={"every": 10_000},
             )

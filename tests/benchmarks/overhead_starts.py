@@ -54,6 +54,7 @@ class Start:
         policy: where both methods start.
         library: what reskill starts with; grpo never has one.
         rollout: settings of both.
+        warm_up: episodes before the first creation: at most one step's.
     """
 
     meaning: str
@@ -61,6 +62,7 @@ class Start:
     policy: Path
     library: SkillLibrary = field(default_factory=SkillLibrary)
     rollout: Mapping[str, int] = field(default_factory=dict)
+    warm_up: int = 100
 
 
 def clone(folder: Path, policy: Path | None, *, seed: int, threads: int) -> Start:
@@ -84,7 +86,7 @@ def pages(folder: Path, policy: Path | None, *, seed: int, threads: int) -> Star
     size = StandinSize(hidden=64, layers=2, mlp=192, max_context=8192)
     write_policy(folder, ordinary_tokenizer(size.max_context), size, _FIRST)
     meaning = "the original's pages, an ordinary tokenizer, a policy that plays alike, four skills at the start"
-    return Start(meaning, world, folder, LIBRARY, {"max_tokens": 1, "groups": 2})
+    return Start(meaning, world, folder, LIBRARY, {"max_tokens": 1, "groups": 2}, warm_up=16)
 
 
 STARTS = {"clone": clone, "alike": alike, "pages": pages}
