@@ -2,7 +2,7 @@
 
 Usage::
 
-    python tests/benchmarks/overhead.py                        # everything; half an hour on two busy cores
+    python tests/benchmarks/overhead.py                        # everything; ten minutes on two idle cores, with a clone at hand
     python tests/benchmarks/overhead.py --starts pages         # one setting; the others keep their last figures
     python tests/benchmarks/overhead.py --policy FOLDER        # another clone
 
@@ -200,7 +200,7 @@ def tables(result: Mapping[str, Any]) -> str:
         grpo, reskill = result[name]["grpo"], result[name]["reskill"]
         lines = ["| | grpo | reskill | ratio | target |", "|---|---|---|---|---|"]
         lines += [
-            f"| {label} | {grpo[key]:.3g} | {reskill[key]:.3g} | {_ratio(reskill[key], grpo[key])} | {target} |"
+            f"| {label} | {grpo[key]:.4g} | {reskill[key]:.4g} | {_ratio(reskill[key], grpo[key])} | {target} |"
             for label, key, target in ROWS
         ]
         notes = f"{int(reskill['steps'])} steps a method; of reskill's, {int(reskill['steps_with_a_trial'])} with a trial and "
