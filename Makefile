@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-quick real test quick-test check format types compare study results bench test-vllm nightly fuzz wheel clean
+.PHONY: help install demo demo-quick real test quick-test check format types compare study results bench overhead test-vllm nightly fuzz wheel clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ results: $(BIN)/.installed ## Put what committed result files say into the READM
 
 bench: $(BIN)/.installed ## Error rates and power of both trial rules (ten minutes)
 	$(BIN)/python tests/benchmarks/selection.py $(ARGS)
+
+overhead: $(BIN)/.installed ## What skills cost a training step, against plain GRPO and TRL (ARGS=...)
+	$(BIN)/python tests/benchmarks/overhead.py $(ARGS)
 
 # vLLM's CPU build pins torch and transformers, so it gets an environment of its own; it imports none of the three removed.
 VLLM_VENV ?= .venv-vllm

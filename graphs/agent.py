@@ -1,7 +1,7 @@
 """A LangGraph agent that plays an environment; triggered skills execute as prompt nodes.
 
-``observe -> skill (one for each fired skill) -> model -> act -> observe ...``. Fused, observing and the skills run
-inside the node that has the observation: ``observe -> model -> act -> model ...``.
+``observe -> skill (one for each fired skill) -> model -> act -> observe ...``. Fused, the same functions run inside
+one node, one superstep a turn: ``act -> act -> ...``.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ class AgentConfig:
         on_overflow: what happens when a prompt leaves no room for an answer.
         max_skill_tokens_turn: budget of skill text a turn.
         max_skill_tokens_episode: budget of skill text an episode.
-        fused: run the skill nodes inside the node that has the observation: the same functions and events, fewer
-            supersteps.
+        fused: observe, run the skills, ask and act inside one node: the same functions, events and runs, one superstep
+            a turn instead of three or four.
         static_nodes: compile a node with its own name for every skill of one library (to look at in Studio).
 
     Raises:
@@ -145,11 +145,15 @@ def build_agent_graph(
     nodes = _Nodes(model, config)
     names = [f"skill-{skill.name}" for skill in library or ()] if config.static_nodes else ["skill"]
     graph = StateGraph(AgentState, context_schema=Play)
-    graph.add_node("observe", nodes.observe, destinations=("model", *(() if config.fused else names)))
+    if config.fused:
+        graph.add_node("act", nodes.turn, destinations=("act", END))
+        graph.add_edge(START, "act")
+        return graph.compile(name="agent")
+    graph.add_node("observe", nodes.observe, destinations=("model", *names))
     graph.add_node("model", nodes.model, destinations=("act", END))
-    graph.add_node("act", nodes.act, destinations=("model" if config.fused else "observe", END))
+    graph.add_node("act", nodes.act, destinations=("observe", END))
     graph.add_edge(START, "observe")
-    for name in () if config.fused else names:
+    for name in names:
         graph.add_node(name, nodes.skill)
         graph.add_edge(name, "model")
     return graph.compile(name="agent")
@@ -167,53 +171,72 @@ class _Nodes:
             temperature=settings.temperature, max_tokens=settings.max_tokens, max_context=settings.max_context
         )
 
+    async def turn(self, state: AgentState, *, runtime: Runtime[Play]) -> Command[str]:
+        """A whole turn, fused; the skills of the next one enter at its end, when its observation is there."""
+        play, turn = runtime.context, state.get("turn", 0)
+        known = list(state.get("skills", ()))
+        entered = await self._observe(turn, runtime) if turn == 0 else []
+        new, again = await self._answer(turn, [*known, *entered], state.get("messages", ()), runtime)
+        update = AgentState(messages=new, skills=[*entered, *again])
+        if play.stop is None:
+            self._take(turn, new[-1], play)
+            update["turn"] = turn + 1
+        if play.stop is not None:
+            return Command(goto=END, update=update)
+        update["skills"] += await self._observe(turn + 1, runtime)
+        return Command(goto="act", update=update)
+
     async def observe(self, state: AgentState, *, runtime: Runtime[Play]) -> Command[str]:
         turn = state.get("turn", 0)
         if turn == 0:
             runtime.context.reset()
-        if self.settings.fused:
-            return Command(goto="model", update=await self._observe_fused(turn, runtime))
         fired = runtime.context.select(turn)
         sends = [Send(self._node(skill), SkillCall(skill=skill)) for skill in fired]
         return Command(goto=sends or "model")
-
-    async def _observe_fused(self, turn: int, runtime: Runtime[Play]) -> AgentState:
-        fired = runtime.context.select(turn)
-        if not fired:
-            return AgentState(turn=turn)
-        config = get_config()
-        updates = [await run_skill(skill, config, runtime.stream_writer) for skill in fired]
-        return AgentState(turn=turn, skills=[skill for update in updates for skill in update["skills"]])
 
     async def skill(self, state: SkillCall, *, runtime: Runtime[Play]) -> SkillUpdate:
         return await run_skill(state["skill"], get_config(), runtime.stream_writer)
 
     async def model(self, state: AgentState, *, runtime: Runtime[Play]) -> Command[str]:
+        new, again = await self._answer(
+            state.get("turn", 0), state.get("skills", ()), state.get("messages", ()), runtime
+        )
+        goto = "act" if runtime.context.stop is None else END
+        return Command(goto=goto, update=AgentState(messages=new, skills=again))
+
+    async def act(self, state: AgentState, *, runtime: Runtime[Play]) -> Command[str]:
         play, turn = runtime.context, state.get("turn", 0)
-        fired = [skill for skill in state.get("skills", ()) if skill["turn"] == turn]
+        self._take(turn, state["messages"][-1], play)
+        return Command(goto="observe" if play.stop is None else END, update=AgentState(turn=turn + 1))
+
+    async def _observe(self, turn: int, runtime: Runtime[Play]) -> list[FiredSkill]:
+        if turn == 0:
+            runtime.context.reset()
+        return await _run_skills(runtime.context.select(turn), runtime)
+
+    async def _answer(
+        self, turn: int, skills: Sequence[FiredSkill], messages: Sequence[BaseMessage], runtime: Runtime[Play]
+    ) -> tuple[list[BaseMessage], list[FiredSkill]]:
+        """The turn's new messages, the answer last, and skills that entered again; ``stop`` is set when there is none."""
+        play = runtime.context
+        fired = [skill for skill in skills if skill["turn"] == turn]
         again: list[FiredSkill] = []
         while True:
             new = play.compose(turn, [*fired, *again], self.settings.action_format)
             try:
-                answer = await self._ask(play.view([*state.get("messages", ()), *new]), get_config())
+                answer = await self._ask(play.view([*messages, *new]), get_config())
             except ContextOverflow:
                 if self.settings.on_overflow is Overflow.END or not play.leave_out(turn):
                     play.stop = StopReason.CONTEXT_LIMIT
-                    return Command(goto=END, update={"messages": new, "skills": again})
-                for skill in play.select_again(turn):
-                    again += (await run_skill(skill, get_config(), runtime.stream_writer))["skills"]
+                    return new, again
+                again += await _run_skills(play.select_again(turn), runtime)
             else:
-                return Command(goto="act", update={"messages": [*new, answer], "skills": again})
+                return [*new, answer], again
 
-    async def act(self, state: AgentState, *, runtime: Runtime[Play]) -> Command[str]:
-        play, turn, settings = runtime.context, state.get("turn", 0), self.settings
+    def _take(self, turn: int, answer: BaseMessage, play: Play) -> None:
+        settings = self.settings
         call = _with_skill_tokens(play, turn)
-        play.take(turn, text_of(state.get("messages", [])[-1]), call, settings.action_format, settings.max_turns)
-        if play.stop is not None:
-            return Command(goto=END, update={"turn": turn + 1})
-        if settings.fused:
-            return Command(goto="model", update=await self._observe_fused(turn + 1, runtime))
-        return Command(goto="observe", update={"turn": turn + 1})
+        play.take(turn, text_of(answer), call, settings.action_format, settings.max_turns)
 
     async def _ask(self, messages: Sequence[BaseMessage], config: RunnableConfig) -> BaseMessage:
         """The policy's answer; through LangChain's callbacks only when somebody listens to them."""
@@ -230,6 +253,14 @@ class _Nodes:
 
     def _node(self, skill: FiredSkill) -> str:
         return f"skill-{skill['name']}" if self.settings.static_nodes else "skill"
+
+
+async def _run_skills(fired: Sequence[FiredSkill], runtime: Runtime[Play]) -> list[FiredSkill]:
+    if not fired:
+        return []
+    config = get_config()
+    updates = [await run_skill(skill, config, runtime.stream_writer) for skill in fired]
+    return [skill for update in updates for skill in update["skills"]]
 
 
 def _with_skill_tokens(play: Play, turn: int) -> ModelCall:

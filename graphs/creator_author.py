@@ -9,6 +9,7 @@ from pathlib import Path
 from reskill_agents.assertions import Assertion
 from reskill_agents.creator_model import Budget, ClientConfig, CreatorClient, CreatorModel
 from reskill_agents.creator_openai import openai_model
+from reskill_agents.creator_usage import CreatorUsage
 from reskill_agents.errors import CreatorError, SkillError
 from reskill_agents.graphs.creator_answers import (
     AnalysisAnswer,
@@ -60,6 +61,11 @@ class ModelAuthor:
     def name(self) -> str:
         """The model's name."""
         return self.client.model.name
+
+    @property
+    def usage(self) -> CreatorUsage:
+        """What was asked of the model so far."""
+        return self.client.usage
 
     async def analyse(self, work: CreationWork, sample: TaskSample) -> Insight | None:
         """One call a task."""

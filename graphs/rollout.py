@@ -15,7 +15,7 @@ from reskill_agents.graphs.recorder import record_calls
 from reskill_agents.selection import SkillSelector
 from reskill_agents.trials.arm import Arm
 
-_NODES_A_TURN = 4  # observe, skill, model, act
+_NODES_A_TURN = 4  # observe, skill, model, act; fused: 1
 
 
 @dataclass(frozen=True)

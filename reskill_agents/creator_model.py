@@ -19,6 +19,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 
 from pydantic import BaseModel, ValidationError
 
+from reskill_agents.creator_usage import CreatorUsage
 from reskill_agents.errors import CreatorError
 
 _Answer = TypeVar("_Answer", bound=BaseModel)
@@ -215,6 +216,14 @@ class CreatorClient:
             self._keep_problem(problems)
             said = _again(prompt, text, problems)
         raise CreatorError(f"{node}: no usable answer in {self.config.attempts} attempts: {'; '.join(problems[:3])}")
+
+    @property
+    def usage(self) -> CreatorUsage:
+        """What was spent, with money where the budget knows prices."""
+        priced = self.budget.input_price or self.budget.output_price
+        spent = self.spent
+        money = spent.money(self.budget) if priced else None
+        return CreatorUsage(spent.calls, spent.input_tokens, spent.output_tokens, money)
 
     async def _answer(self, request: ModelRequest) -> str:
         cached = self._recall(request)

@@ -31,6 +31,7 @@ class GroupMember:
         role: ``active``, ``candidate``, ``masked`` or ``validation``.
         without: skills it went without, if masked.
         advantage: what its tokens were trained with; ``None``: it trained nothing (or the run is of an older version).
+        versions: of the weights that sampled each turn; empty in logs of older versions.
     """
 
     group: int
@@ -39,6 +40,11 @@ class GroupMember:
     role: str
     without: tuple[str, ...] = ()
     advantage: float | None = None
+    versions: tuple[int | None, ...] = ()
+
+    def version(self, turn: int) -> int | None:
+        """Of the weights that sampled ``turn``; ``None``: unknown, or no call."""
+        return self.versions[turn] if turn < len(self.versions) else None
 
 
 def read_group(run: Path, step: int, task: str) -> tuple[GroupMember, ...]:
@@ -86,7 +92,7 @@ def _member(entry: Mapping[str, object]) -> GroupMember:
         raise RunFolderError(f"an episode cannot be read: {error}") from error
     place = _PLACE.fullmatch(episode.episode_id)
     group, number = (int(place[1]), int(place[2])) if place else (-1, -1)
-    without, advantage = entry.get("without"), entry.get("advantage")
+    without, advantage, versions = entry.get("without"), entry.get("advantage"), entry.get("versions")
     return GroupMember(
         group,
         number,
@@ -94,6 +100,7 @@ def _member(entry: Mapping[str, object]) -> GroupMember:
         str(entry.get("role", "")),
         tuple(str(name) for name in without) if isinstance(without, list) else (),
         float(advantage) if isinstance(advantage, int | float) else None,
+        tuple(v if isinstance(v, int) else None for v in versions) if isinstance(versions, list) else (),
     )
 
 
@@ -112,6 +119,7 @@ def group_table(members: tuple[GroupMember, ...]) -> Table:
         "score": ["fault" if m.episode.score is None else f"{m.episode.score:.2f}" for m in members],
         "advantage": ["" if m.advantage is None else f"{m.advantage:+.3f}" for m in members],
         "ended": [m.episode.stop.value for m in members],
+        "weights": [", ".join(str(v) for v in dict.fromkeys(m.versions) if v is not None) for m in members],
     }
     for name, cells in heads.items():
         table.add_row(name, *(Text(cell) for cell in cells))
@@ -153,9 +161,10 @@ def group_facts(members: tuple[GroupMember, ...]) -> list[dict[str, object]]:
                 {
                     "action": turn.action,
                     "valid": turn.valid,
+                    "version": member.version(index),
                     "fired": [firing.skill for firing in turn.firings if firing.suppressed is None],
                 }
-                for turn in member.episode.turns
+                for index, turn in enumerate(member.episode.turns)
             ],
         }
         for member in members

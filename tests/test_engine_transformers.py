@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from transformers import AutoModelForCausalLM as Auto
 from transformers import GPT2Config, LlamaConfig, PreTrainedModel, Qwen3Config
 
 from reskill_agents.engine import GenerateRequest, SamplingParams, StreamingEngine
+from reskill_agents.engines import row_cache
 from reskill_agents.engines.transformers import TransformersEngine
 from reskill_agents.errors import EngineError
 
@@ -55,6 +57,12 @@ async def test_keeps_the_contract_with_cached_rows(model: PreTrainedModel) -> No
     engine = TransformersEngine(model, max_context=128)
     assert engine.reuses_cache
     await check_engine(engine, VOCABULARY, weights=model.state_dict())
+
+
+async def test_keeps_the_contract_with_attention_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(row_cache, "SCORES", 40)
+    model = qwen()
+    await check_engine(TransformersEngine(model, max_context=128), VOCABULARY, weights=model.state_dict())
 
 
 async def test_keeps_the_contract_where_rows_are_not_possible() -> None:
@@ -213,6 +221,37 @@ async def test_rows_are_used_again_and_idle_rows_change_nothing() -> None:
     assert engine._forward is not None
     assert engine._forward.cache.rows == 8
     await engine.aclose()
+
+
+@pytest.mark.parametrize("window", [None, 4])
+async def test_attention_over_pages_of_very_different_length_runs_in_parts_and_gives_the_same(
+    window: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sliding = {"use_sliding_window": True, "sliding_window": window, "max_window_layers": 1} if window else {}
+    model, found, parts = qwen(**sliding), [], []
+    pack = row_cache.Step.pack
+
+    def counted(*arguments: Any) -> row_cache.Step:
+        step = pack(*arguments)
+        parts.append(len(step.parts))
+        return step
+
+    monkeypatch.setattr(row_cache.Step, "pack", counted)
+    for limit in (row_cache.SCORES, 60):
+        monkeypatch.setattr(row_cache, "SCORES", limit)
+        parts.clear()
+        engine = TransformersEngine(model)
+        names = [f"s{n}" for n in range(7)]
+        for name in (*names, "idle"):
+            engine.open(name)
+        turns = [play(engine, name, turns=3, grow=(1, 3, 40)[n % 3]) for n, name in enumerate(names)]
+        engine.release("idle")
+        found.append(await asyncio.gather(*turns))
+        assert (max(parts) > 3) is (limit == 60)
+        scored = await engine.generate(request((*range(1, 40),), key=(1,)))
+        assert await engine.score((*range(1, 40),), scored.token_ids) == pytest.approx(scored.logprobs, abs=TOLERANCE)
+        await engine.aclose()
+    assert found[0] == found[1]
 
 
 async def test_a_cache_too_small_for_a_round_is_done_without() -> None:

@@ -47,11 +47,23 @@ def test_a_group_is_found_by_its_task_and_shown_for_people_and_machines(run: Pat
     logged = {str(entry["episode_id"]): entry for entry in lines(run, "episodes.jsonl")}
     for fact in facts:
         assert fact["advantage"] == logged[fact["episode"]]["advantage"]
+        assert [turn["version"] for turn in fact["turns"]] == logged[fact["episode"]]["versions"]
         assert [turn["action"] for turn in fact["turns"]] == [
             turn["action"] for turn in logged[fact["episode"]]["turns"]
         ]
     fired = {name for fact in facts for turn in fact["turns"] for name in turn["fired"]}
     assert fired == {"prepared-0"}  # the candidate of the trial under way
+
+
+def test_logs_of_older_versions_are_read_without_versions(run: Path, tmp_path: Path) -> None:
+    old = [{**entry, "versions": None} for entry in lines(run, "episodes.jsonl")]
+    for entry in old:
+        del entry["versions"]
+    text = "\n".join(json.dumps(entry, separators=(",", ":")) for entry in old)
+    (tmp_path / "episodes.jsonl").write_text(text + "\n", "utf-8")
+    members = read_group(tmp_path, 2, "g0")
+    assert len(members) == 4
+    assert all(member.versions == () and member.version(0) is None for member in members)
 
 
 def test_what_is_not_there_is_said(run: Path, tmp_path: Path) -> None:

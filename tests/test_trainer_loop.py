@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
 import pytest
 from tiny_policy import tiny_policy
-from trainer_runs import Watcher, go, lines, small_config
+from toy_world import ToyWorld
+from trainer_runs import PreparedAuthor, Watcher, go, lines, skill, small_config
 from transformers import AutoModelForCausalLM
 
 from reskill_agents.episode_logs import episode_from_json
+from reskill_agents.library import SkillLibrary
 from reskill_agents.packs import import_pack
+from reskill_agents.trainers.loop import run
 from reskill_agents.trainers.progress import Phase
 
 
@@ -113,6 +117,26 @@ def test_the_folder_tells_everything_about_a_run(policy: Path, tmp_path: Path) -
     assert [e["policy"] for e in evaluations if e["split"] == "valid"] == ["step-2", "step-4", "after", "after"]
     assert set(evaluations[0]["by_tag"]) == {"words=seen"}
     AutoModelForCausalLM.from_pretrained(result.policy)
+
+
+def test_a_run_can_start_with_a_library_and_resumes_with_its_own(policy: Path, tmp_path: Path) -> None:
+    first = SkillLibrary((skill("given", "Never take `back` twice."),))
+    for steps, given in ((2, first), (3, None)):
+        work = run(
+            small_config(steps=steps, pruning={"enabled": False}),
+            ToyWorld(),
+            policy_path=policy,
+            run_dir=tmp_path / "run",
+            resume=steps > 2,
+            author=PreparedAuthor(),
+            library=given,
+        )
+        asyncio.run(work)
+    metrics = lines(tmp_path / "run", "metrics.jsonl")
+    assert [entry["skills"] for entry in metrics] == [["given"]] * 3
+    assert all(entry["tokens"]["skill"] > 0 for entry in metrics)  # type: ignore[index]
+    opened = [entry for entry in lines(tmp_path / "run", "trials.jsonl") if entry["event"] == "library"]
+    assert opened[0]["library"]["digest"] == first.digest  # type: ignore[index]
 
 
 def test_equal_runs_are_bit_equal(policy: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from reskill_agents.creator_usage import NO_USAGE, CreatorUsage
 from reskill_agents.library import SkillLibrary
 from reskill_agents.trainers.advantages import Advantage, GroupRewards
 from reskill_agents.trainers.clock import Clock
@@ -40,6 +41,7 @@ class Batch:
         resampled: groups in ``played`` that dynamic sampling added.
         clock: counts on through the update.
         checkpoint, evaluation: due behind its update.
+        creator: what the creation that joined before it asked of a model.
     """
 
     step: int
@@ -53,6 +55,7 @@ class Batch:
     clock: Clock
     checkpoint: bool
     evaluation: bool
+    creator: CreatorUsage = NO_USAGE
 
     @property
     def stops(self) -> bool:

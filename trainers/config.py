@@ -81,6 +81,13 @@ class RunConfig(Settings):
                 f"rollout.group_size is {self.rollout.group_size}, but a trial needs {MIN_PER_ARM} members of each "
                 f"arm; set it to {2 * MIN_PER_ARM} or more"
             )
+        if (sizes := self.rollout.group_sizes) is not None:
+            least = 2 * MIN_PER_ARM if self.tried else 2
+            if not least <= sizes[0] <= self.rollout.group_size <= sizes[1]:
+                raise ValueError(
+                    f"rollout.group_sizes is {sizes}; it must hold rollout.group_size ({self.rollout.group_size}) and begin "
+                    f"at {least} or more, because a group needs others to compare with"
+                )
         if self.engine is EngineName.VLLM and not self.engine_url:
             raise ValueError("engine vllm needs engine_url, e.g. http://127.0.0.1:8000")
         if self.rollout.max_staleness and self.reproducible:

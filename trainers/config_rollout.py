@@ -32,6 +32,11 @@ class RolloutConfig(Settings):
 
     groups: PositiveInt = setting(16, "Tasks a step (paper: 16).")
     group_size: Annotated[int, Field(ge=2)] = setting(8, "Episodes a task and step, G (paper: 8).")
+    group_sizes: tuple[PositiveInt, PositiveInt] | None = setting(
+        None,
+        "Smallest and largest group: the rollouts of a step, groups x group_size, go to its tasks by how mixed their "
+        "success was before (trainers/group_sizes); none: all of group_size.",
+    )
     temperature: PositiveFloat = setting(1.0, "Softmax temperature of training rollouts (paper: 1).")
     max_tokens: PositiveInt = setting(64, "Sampled tokens a turn at most.")
     action_format: ActionFormat = setting(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from reskill_agents.trainers.config_group import Settings, setting
 from reskill_agents.trials import TrialMethodName
@@ -34,6 +34,10 @@ class CreatorConfig(Settings):
     """When skills are written and from what."""
 
     author: str = setting("offline", "offline, openai:MODEL[@BASE_URL], or langchain:SPEC.")
+    prices: tuple[NonNegativeFloat, NonNegativeFloat] | None = setting(
+        None,
+        "What a million tokens of a model's prompts and of its answers cost; none: unknown, only tokens are counted.",
+    )
     warm_up: PositiveInt = setting(100, "Episodes in the reservoir before the first creation (paper: 100).")
     reservoir: PositiveInt = setting(600, "Episodes the reservoir holds (paper: 200; induction wants more).")
     every: PositiveInt = setting(1, "Steps between the end of a trial and the next creation, at least.")

@@ -15,6 +15,7 @@ def log_episodes(
 ) -> None:
     """Append a step's episodes: compact (without the choices offered), or with every call's token ids and log-probs.
 
+    Either way ``versions`` says turn by turn which weights sampled it (``null`` for a turn without a call).
     ``advantages``: by episode id; ``null`` is written for an episode that trained nothing.
     """
     for one in played:
@@ -28,6 +29,7 @@ def _entry(member: Member, episode: Episode, advantage: float | None, tokens: bo
     entry["role"] = member.role.value
     entry["without"] = list(member.without)
     entry["advantage"] = advantage
+    entry["versions"] = [None if turn.call is None else turn.call.version for turn in episode.turns]
     if tokens:
         calls = [turn.call for turn in episode.turns if turn.call is not None]
         entry["calls"] = [[list(c.prompt_ids), list(c.sampled_ids), list(c.logprobs), c.version] for c in calls]

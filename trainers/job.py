@@ -63,7 +63,7 @@ def run_job(options: JobOptions, world: World, *, label: str, console: Console |
 
 def _train(options: JobOptions, config: RunConfig, world: World, run_dir: Path, ranks: Ranks) -> bool:
     """Make the start policy and train it; false where only the former was asked for."""
-    author = load_author(options.creator, run_dir)
+    author = load_author(options.creator, run_dir, config.creator.prices)
     with make_display(quiet=options.quiet, title=run_dir.name) as display:
         policy = start_policy(options, world, run_dir, display)
         if options.clone_only:

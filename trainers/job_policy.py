@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reskill_agents.creator_model import Budget
 from reskill_agents.environment import ScriptedWorld, World
 from reskill_agents.errors import ConfigError
 from reskill_agents.graphs.creator_author import author_from_spec
@@ -105,17 +106,19 @@ def _teller(display: Display) -> Callable[[StandinProgress], None]:
     return lambda state: display.building(f"stand-in: {state.stage.value}", state.share, state.detail)
 
 
-def load_author(creator: str, run_dir: Path) -> Author:
+def load_author(creator: str, run_dir: Path, prices: tuple[float, float] | None = None) -> Author:
     """The author that ``offline``, ``openai:MODEL[@BASE_URL]`` or ``langchain:SPEC`` names.
 
     A model's answers are kept in ``creator/`` of the run folder: a resumed run asks nothing twice, and what was asked
-    and answered can be read.
+    and answered can be read. ``prices``: of a million tokens of its prompts and of its answers, where they are known.
 
     Raises:
         ConfigError: saying what is right.
     """
     folder = run_dir / "creator"
-    author = author_from_spec(creator, cache=folder / "answers", transcript=folder / "transcript.jsonl")
+    input_price, output_price = prices or (0.0, 0.0)
+    budget = Budget(input_price=input_price, output_price=output_price)
+    author = author_from_spec(creator, budget=budget, cache=folder / "answers", transcript=folder / "transcript.jsonl")
     if creator != OfflineAuthor.name:
         folder.mkdir(parents=True, exist_ok=True)
     return author

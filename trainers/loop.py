@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -9,6 +10,7 @@ import torch
 
 from reskill_agents.environment import World
 from reskill_agents.graphs.creator_state import Author
+from reskill_agents.library import SkillLibrary
 from reskill_agents.trainers.config import RunConfig
 from reskill_agents.trainers.policy import open_engine
 from reskill_agents.trainers.progress import Phase, ProgressListener, Silent
@@ -31,6 +33,7 @@ async def run(
     listener: ProgressListener | None = None,
     author: Author | None = None,
     ranks: Ranks | None = None,
+    library: SkillLibrary | None = None,
 ) -> RunResult:
     """Train ``policy_path`` on ``world`` and evaluate it, writing everything to ``run_dir``.
 
@@ -44,6 +47,7 @@ async def run(
         author: who writes skills; default: the offline author.
         ranks: the processes of this run; default: those that a launcher started, opened and closed here. All of them
             call this, and all get the result.
+        library: in force at the start (a resumed run has its own); default: empty.
 
     Raises:
         ConfigError: settings that do not fit the world or the run that is resumed.
@@ -55,7 +59,7 @@ async def run(
         with Ranks(config) as ranks:
             return await run(
                 config, world, policy_path=policy_path, run_dir=run_dir, resume=resume, listener=listener,
-                author=author, ranks=ranks,
+                author=author, ranks=ranks, library=library,
             )  # fmt: skip
     if ranks.follows:
         return cast("RunResult", follow(ranks))
@@ -66,6 +70,7 @@ async def run(
         engine = await open_engine(config, policy_path)
         try:
             stage = world_stage(config, world, policy_path, folder, engine, listener)
+            stage = replace(stage, library=library) if library is not None else stage
             result = await Trainer(config, stage, policy_path, folder, engine, listener, author, ranks).run(resume)
             ranks.stop(Stop(result))
             return result

@@ -46,6 +46,7 @@ def step_metrics(batch: Batch, report: UpdateReport, reward: EpisodeFunction, ou
         truncated_weights=report.truncated,
         staleness=report.staleness,
         max_staleness=report.max_staleness,
+        creator=batch.creator,
     )
 
 

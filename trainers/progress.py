@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from reskill_agents.creator_usage import NO_USAGE, CreatorUsage
 from reskill_agents.library import Proposal, SkillLibrary
 from reskill_agents.trials import Verdict
 
@@ -85,7 +86,7 @@ class TrialState:
 
 @dataclass(frozen=True, slots=True)
 class StepMetrics:
-    """One line of ``metrics.jsonl``. All but ``seconds`` is bit-equal between equal reproducible runs.
+    """One line of ``metrics.jsonl``. All but ``seconds`` and ``creator`` is bit-equal between equal reproducible runs.
 
     Args:
         step: 0-based.
@@ -105,6 +106,8 @@ class StepMetrics:
         limited: share of episodes that the turn or context limit ended.
         weight, truncated_weights: of the importance correction, see ``UpdateReport``.
         staleness, max_staleness: versions between sampling and update, see ``UpdateReport``.
+        creator: what the creation that joined before this step asked of a language model (late ones: with the next that
+            joins). After a resume answers come from the cache, for nothing.
     """
 
     step: int
@@ -134,6 +137,7 @@ class StepMetrics:
     truncated_weights: float = 0.0
     staleness: float = 0.0
     max_staleness: int = 0
+    creator: CreatorUsage = NO_USAGE
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,11 +40,11 @@ class Pruner:
         names = [skill.name for skill in library]
         self.screen = self.screen.for_library([name for name in names if name not in modified]).for_library(names)
 
-    def plan(self, tasks: Sequence[Task], size: int, library: SkillLibrary) -> list[GroupPlan] | None:
+    def plan(self, tasks: Sequence[Task], sizes: Sequence[int], library: SkillLibrary) -> list[GroupPlan] | None:
         """The groups of a pruning step; ``None`` when the library is empty or the budget is spent."""
-        if not library.skills or not self.screen.within_budget(self.rollouts, len(tasks) * size):
+        if not library.skills or not self.screen.within_budget(self.rollouts, sum(sizes)):
             return None
-        return [GroupPlan(task, self._members(library, size)) for task in tasks]
+        return [GroupPlan(task, self._members(library, size)) for task, size in zip(tasks, sizes, strict=True)]
 
     def _members(self, library: SkillLibrary, size: int) -> tuple[Member, ...]:
         members = []

@@ -52,6 +52,7 @@ def figures_of(metrics: StepMetrics, *, usd_per_hour: float = 0.0) -> dict[str, 
         figures |= {f"{name}/{arm}": float(value) for name, value in _numbers(values)}
     figures |= {f"tokens/{name}": value for name, value in _numbers(fields["tokens"])}
     figures |= {f"seconds/{name}": value for name, value in _numbers(fields["seconds"])}
+    figures |= {f"creator/{name}": value for name, value in _numbers(fields["creator"])}
     if fields["trial"]:
         figures |= {f"trial/{name}": value for name, value in _numbers(fields["trial"])}
     figures["skills/active"] = float(len(metrics.skills))

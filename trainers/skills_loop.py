@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from reskill_agents.assertions import Assertion
+from reskill_agents.creator_usage import NO_USAGE, CreatorUsage, usage_of
 from reskill_agents.environment import Task
 from reskill_agents.episodes import Episode
 from reskill_agents.errors import ProposalError
@@ -50,6 +51,7 @@ class SkillsLoop:
         journal: where events go.
         outcome: the trial outcome of an episode.
         author: who writes; ``None``: the offline author.
+        waited_s, asked: of the step begun last: seconds waited for a creation, and what it asked of a model.
     """
 
     config: RunConfig
@@ -69,6 +71,8 @@ class SkillsLoop:
     trials: int = 0
     next_creation: int = 0
     waited_s: float = 0.0
+    asked: CreatorUsage = NO_USAGE
+    _booked: CreatorUsage = NO_USAGE
 
     def __post_init__(self) -> None:
         self.traits = traits_of(self.config)
@@ -99,7 +103,7 @@ class SkillsLoop:
 
     async def begin_step(self, step: int) -> None:
         """Carry out what is due before ``step``."""
-        self.waited_s = 0.0
+        self.waited_s, self.asked = 0.0, NO_USAGE
         self._conclude(step)
         if self.pending is not None and step >= self.pending.joins_at:
             await self._join(step)
@@ -121,22 +125,25 @@ class SkillsLoop:
         every = self.config.creator.decoupled_every
         return self.traits.validation_rounds and step % every == every - 1
 
-    def plan(self, step: int, tasks: Sequence[Task]) -> list[GroupPlan]:
-        """Every rollout's library, fixed before sampling (invariant 3). Nothing is trained while weights are frozen."""
-        plans = self._plans(step, tasks)
+    def plan(self, step: int, tasks: Sequence[Task], sizes: Sequence[int] | None = None) -> list[GroupPlan]:
+        """Every rollout's library, fixed before sampling (invariant 3). Nothing is trained while weights are frozen.
+
+        ``sizes``: of the groups; default: all of ``rollout.group_size``.
+        """
+        plans = self._plans(step, tasks, sizes or [self.config.rollout.group_size] * len(tasks))
         return [replace(plan, trained=False) for plan in plans] if self.config.update.frozen else plans
 
-    def _plans(self, step: int, tasks: Sequence[Task]) -> list[GroupPlan]:
-        size = self.config.rollout.group_size
+    def _plans(self, step: int, tasks: Sequence[Task], sizes: Sequence[int]) -> list[GroupPlan]:
+        groups = list(zip(tasks, sizes, strict=True))
         self._pruning_step = False
         if self.is_validation_round(step):
-            members = (Member(Role.VALIDATION, self.active),) * size
-            return [GroupPlan(task, members, trained=False) for task in tasks]
+            validator = (Member(Role.VALIDATION, self.active),)
+            return [GroupPlan(task, validator * size, trained=False) for task, size in groups]
         if self.open_trial is not None:
-            return [GroupPlan(task, self._trial_members(self.open_trial, size)) for task in tasks]
-        masked = self.pruner.plan(tasks, size, self.active) if self.traits.prunes else None
+            return [GroupPlan(task, self._trial_members(self.open_trial, size)) for task, size in groups]
+        masked = self.pruner.plan(tasks, sizes, self.active) if self.traits.prunes else None
         self._pruning_step = masked is not None
-        return masked or [GroupPlan(task, (Member(Role.ACTIVE, self._carried(task)),) * size) for task in tasks]
+        return masked or [GroupPlan(task, (Member(Role.ACTIVE, self._carried(task)),) * size) for task, size in groups]
 
     def _carried(self, task: Task) -> SkillLibrary:
         return self.active if self.memory is None else self.memory.library_for(task)
@@ -225,6 +232,8 @@ class SkillsLoop:
         deadline = None if self.config.reproducible else self.config.creator.deadline_s
         result, self.waited_s = await creation.join(deadline)
         self.pending = None
+        used = usage_of(self.author)
+        self.asked, self._booked = used - self._booked, used
         self.assertions = result.assertions
         self.next_creation = step + self.config.creator.every
         before, notes = self.active, list(result.report.notes)

@@ -1,4 +1,5 @@
-"""Which tasks come next: all in turn, or those first that the policy solves now and then (curriculum by success rate).
+"""Which tasks come next: all in turn, or those first that the policy solves now and then (curriculum by success rate);
+and how large their groups are.
 
 A group teaches by the variance of its rewards, at most p (1 - p) of a task solved with chance p. Of several tasks in
 turn those with the largest expected p (1 - p) are taken; the others come round again in the next epoch. Tasks never
@@ -11,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from reskill_agents.environment import Task
+from reskill_agents.trainers.group_sizes import SizeRange, allocate
 from reskill_agents.trainers.groups import PlayedGroup, TaskCursor
 
 _FORGET = 0.5  # what a task's earlier groups count once it is played again: the policy has changed since
@@ -23,11 +25,13 @@ class TaskChoice:
     Args:
         cursor: walks through the tasks.
         looks: tasks looked at for each one taken; 1: none is passed over.
+        bounds: of the groups' sizes; ``None``: all have the same.
         record_of: by task id: successes and episodes, older ones counting less.
     """
 
     cursor: TaskCursor
     looks: int = 1
+    bounds: SizeRange | None = None
     record_of: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def take(self, count: int) -> list[Task]:
@@ -41,9 +45,16 @@ class TaskChoice:
         tasks = [task for name, task in found.items() if name in best]
         return tasks + self.cursor.take(count - len(tasks))
 
+    def sizes(self, tasks: Sequence[Task], size: int) -> list[int]:
+        """The sizes of the groups on ``tasks``, ``size`` on average; the less is known of a task, the larger."""
+        if self.bounds is None:
+            return [size] * len(tasks)
+        variances = [min(0.25, self.variance(task.task_id)) for task in tasks]
+        return allocate(variances, size * len(tasks), self.bounds)
+
     def record(self, played: Sequence[PlayedGroup]) -> None:
         """Take in how the tasks of a step went; faults say nothing."""
-        if self.looks == 1:
+        if self.looks == 1 and self.bounds is None:
             return
         for one in played:
             known = [episode.success for episode in one.group.episodes if episode.score is not None]

@@ -22,6 +22,7 @@ from reskill_agents.trainers.checkpoint import latest_checkpoint, write_checkpoi
 from reskill_agents.trainers.clock import Clock
 from reskill_agents.trainers.config import EngineName, RunConfig
 from reskill_agents.trainers.episode_log import log_episodes
+from reskill_agents.trainers.group_sizes import SizeRange
 from reskill_agents.trainers.groups import PlayedGroup, TaskCursor
 from reskill_agents.trainers.journal import Journal
 from reskill_agents.trainers.loop_state import LoopState
@@ -87,7 +88,8 @@ class Trainer:
         tasks, held_out = split_tasks(stage.tasks, config, self.skills.traits.validation_rounds)
         cursor = TaskCursor(tasks, config.seed)
         self.held_out = TaskCursor(held_out or tasks, config.seed)
-        self.choice = TaskChoice(cursor, config.rollout.curriculum)
+        sizes = config.rollout.group_sizes
+        self.choice = TaskChoice(cursor, config.rollout.curriculum, SizeRange(*sizes) if sizes else None)
         self.state = LoopState(cursor, self.held_out, self.choice, self.skills, self.advantage)
         self.updater = open_updater(config, policy_path, folder.path, ranks)
         through = None if config.engine is EngineName.TRANSFORMERS else folder.path.resolve() / "serving"
@@ -148,8 +150,9 @@ class Trainer:
         clock = Clock()
         with clock.phase("skills"):
             await self.skills.begin_step(step)
-        clock.seconds["creator_wait_s"] = self.skills.waited_s
-        plans = self.skills.plan(step, self._tasks(step, self.config.rollout.groups))
+        clock.seconds["creator_wait_s"], asked = self.skills.waited_s, self.skills.asked
+        rollout, tasks = self.config.rollout, self._tasks(step, self.config.rollout.groups)
+        plans = self.skills.plan(step, tasks, self.choice.sizes(tasks, rollout.group_size))
         version = self.state.version
         library = self.skills.active
         with clock.phase("rollout"):
@@ -173,6 +176,7 @@ class Trainer:
             clock=clock,
             checkpoint=self._checkpoint_due(step + 1),
             evaluation=self._evaluation_due(step + 1),
+            creator=asked,
         )
 
     async def _learn(self, batch: Batch) -> None:

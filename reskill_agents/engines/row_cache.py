@@ -2,7 +2,8 @@
 
 Every open session owns a row; the slot of a token is its position, so a row needs no bookkeeping but its length and
 going back to a common prefix costs nothing. The tokens of a forward pass, whatever their sessions, are packed into
-one sequence: the linear layers see no padding, only attention unpacks its queries. Nothing here loops over sessions.
+one sequence: the linear layers see no padding, only attention unpacks its queries. Where these would be padded to a large
+block (long pages beside short ones), attention runs in parts of sessions with about as many new tokens each.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ ATTENTION = "reskill_rows"
 _SLOTS = 128  # the block grows by this many
 _PROBE = (1, 2, 3, 2, 1, 3)
 _PROBE_TOLERANCE = 1e-3  # logits of the two ways to run a model, float32; a wrong mask is off by far more
+SCORES = 1 << 24  # queries x slots of one attention (64 MB of mask in float32); above that it runs in parts
 _STEP = threading.local()
 
 
@@ -104,6 +106,8 @@ class Step:
         width: columns of it.
         used: slots that attention reads.
         picked: the rows that form the batch; ``None`` for the first ``batch`` rows as they are.
+        parts: how attention is divided: the tokens of each part, and the part with rows of this step's batch; empty: it
+            is not.
     """
 
     rows: Tensor
@@ -114,6 +118,7 @@ class Step:
     width: int
     used: int
     picked: Tensor | None
+    parts: Sequence[tuple[Tensor, Step]] = ()
     _masks: dict[int | None, Tensor] = field(default_factory=dict)
 
     @classmethod
@@ -124,22 +129,52 @@ class Step:
         first = np.repeat(np.cumsum(count) - count, count)
         column = np.arange(int(count.sum())) - first
         position = column + np.repeat(np.asarray(starts), count)
-        batch = int(row.max()) + 1
+        batch, place = int(row.max()) + 1, row
         picked = None
-        query = np.repeat(row, count)
         if 2 * len(row) <= batch:  # mostly idle rows: attend over a copy of the busy ones
             batch, picked = len(row), torch.from_numpy(row).to(device)
-            query = np.repeat(np.arange(len(row)), count)
+            place = np.arange(len(row))
         return cls(
             rows=torch.from_numpy(np.repeat(row, count)).to(device),
             positions=torch.from_numpy(position).to(device),
-            queries=torch.from_numpy(query).to(device),
+            queries=torch.from_numpy(np.repeat(place, count)).to(device),
             columns=torch.from_numpy(column).to(device),
             batch=batch,
             width=int(count.max()),
             used=int(position.max()) + 1,
             picked=picked,
+            parts=cls._parts(place, np.asarray(starts), count, batch, device),
         )
+
+    @classmethod
+    def _parts(
+        cls, place: np.ndarray, start: np.ndarray, count: np.ndarray, batch: int, device: torch.device
+    ) -> list[tuple[Tensor, Step]]:
+        """Sessions of up to twice as many tokens as another, as many as :data:`SCORES` allows; none while all fit."""
+        if len(place) == 1 or batch * int(count.max()) * int((start + count).max()) <= SCORES:
+            return []
+        first = np.cumsum(count) - count
+        parts = []
+        for size in np.unique(np.ceil(np.log2(count))):
+            alike = np.flatnonzero(np.ceil(np.log2(count)) == size)
+            room = max(1, SCORES // int(count[alike].max() * (start + count)[alike].max()))
+            for chosen in np.split(alike, range(room, len(alike), room)):
+                tokens = np.concatenate([np.arange(first[one], first[one] + count[one]) for one in chosen])
+                columns = np.concatenate([np.arange(count[one]) for one in chosen])
+                rows = torch.from_numpy(np.repeat(np.arange(len(chosen)), count[chosen])).to(device)
+                positions = torch.from_numpy(columns + np.repeat(start[chosen], count[chosen])).to(device)
+                part = cls(
+                    rows=rows,
+                    positions=positions,
+                    queries=rows,
+                    columns=torch.from_numpy(columns).to(device),
+                    batch=len(chosen),
+                    width=int(count[chosen].max()),
+                    used=int((start + count)[chosen].max()),
+                    picked=torch.from_numpy(place[chosen]).to(device),
+                )
+                parts.append((torch.from_numpy(tokens).to(device), part))
+        return parts
 
     def block(self, stored: Tensor) -> Tensor:
         """What attention reads of a layer: (batch, kv heads, used slots, head dim)."""
@@ -187,15 +222,25 @@ def row_attention(
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
     if kwargs.get("softcap") is not None or kwargs.get("s_aux") is not None:
         raise NotImplementedError("attention with a soft cap or sinks is not done over rows")
+    if not step.parts:
+        return _attend(step, query, key, value, scaling, sliding_window), None
+    output = query.new_empty(1, query.shape[2], query.shape[1], value.shape[3])
+    for tokens, part in step.parts:
+        keys, values = (stored[part.picked, :, : part.used] for stored in (key, value))
+        output[:, tokens] = _attend(part, query[:, :, tokens], keys, values, scaling, sliding_window)
+    return output, None
+
+
+def _attend(step: Step, query: Tensor, key: Tensor, value: Tensor, scaling: float | None, window: int | None) -> Tensor:
     output = nn.functional.scaled_dot_product_attention(
         step.unpack(query),
         key,
         value,
-        attn_mask=step.mask(sliding_window, query.dtype),
+        attn_mask=step.mask(window, query.dtype),
         scale=scaling,
         enable_gqa=query.shape[1] != key.shape[1],
     )
-    return step.repack(output), None
+    return step.repack(output)
 
 
 AttentionInterface.register(ATTENTION, row_attention)
