@@ -11,7 +11,7 @@ import argparse
 import re
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 PYPROJECT = Path(__file__).resolve().parent.parent / "pyproject.toml"
@@ -22,7 +22,7 @@ class NoLowerBound(ValueError):
     """A requirement that admits any version can't be tested at its lowest."""
 
 
-def requirements(extras: list[str], project: dict[str, object]) -> Iterator[str]:
+def requirements(extras: list[str], project: Mapping[str, object]) -> Iterator[str]:
     """The package's own requirements and those of ``extras``, with extras that name extras resolved.
 
     Raises:
