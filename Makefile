@@ -80,10 +80,10 @@ LOWEST_VENV ?= .venv-lowest
 LOWEST_TORCH ?= 2.6.0
 $(LOWEST_VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(LOWEST_VENV)
-	$(LOWEST_VENV)/bin/pip install --quiet 'torch==$(LOWEST_TORCH)'
+	$(LOWEST_VENV)/bin/pip install --quiet uv 'torch==$(LOWEST_TORCH)'
 	$(LOWEST_VENV)/bin/python tests/lowest.py train logging vllm server otel test --keep torch > $(LOWEST_VENV)/lowest.txt
-	$(LOWEST_VENV)/bin/pip install --quiet 'torch==$(LOWEST_TORCH)' -r $(LOWEST_VENV)/lowest.txt
-	$(LOWEST_VENV)/bin/pip install --quiet --no-deps -e .
+	$(LOWEST_VENV)/bin/uv pip install --quiet --python $(LOWEST_VENV)/bin/python -r $(LOWEST_VENV)/lowest.txt 'torch==$(LOWEST_TORCH)'
+	$(LOWEST_VENV)/bin/uv pip install --quiet --python $(LOWEST_VENV)/bin/python --no-deps -e .
 	@touch $@
 
 test-lowest: $(LOWEST_VENV)/.installed ## Tests with every dependency at its lower bound (ARGS=...)
