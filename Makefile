@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-quick real test quick-test check format types compare study results bench overhead test-vllm nightly fuzz wheel clean
+.PHONY: help install demo demo-quick real test quick-test check format types compare study results bench overhead test-vllm test-lowest parity kills fuzz rollouts nightly wheel clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,11 +77,36 @@ $(VLLM_VENV)/.installed: pyproject.toml
 test-vllm: $(VLLM_VENV)/.installed ## A real vLLM on the CPU: contract, invariants 1-2, training, LoRA, kills
 	$(VLLM_VENV)/bin/python -m pytest tests/test_vllm_real.py -v $(ARGS)
 
+# Every requirement at the lower bound that pyproject.toml gives it. torch 2.6.0 has no CPU build on PyPI: 3 GB to fetch, once;
+# LOWEST_TORCH=2.13.0 saves that and leaves torch's own bound untested.
+LOWEST_VENV ?= .venv-lowest
+LOWEST_TORCH ?= 2.6.0
+$(LOWEST_VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(LOWEST_VENV)
+	$(LOWEST_VENV)/bin/pip install --quiet uv 'torch==$(LOWEST_TORCH)'
+	$(LOWEST_VENV)/bin/python tests/lowest.py train logging vllm server otel test --keep torch > $(LOWEST_VENV)/lowest.txt
+	$(LOWEST_VENV)/bin/uv pip install --quiet --python $(LOWEST_VENV)/bin/python -r $(LOWEST_VENV)/lowest.txt 'torch==$(LOWEST_TORCH)'
+	$(LOWEST_VENV)/bin/uv pip install --quiet --python $(LOWEST_VENV)/bin/python --no-deps -e .
+	@touch $@
+
+test-lowest: $(LOWEST_VENV)/.installed ## Tests with every dependency at its lower bound (ARGS=...)
+	$(LOWEST_VENV)/bin/python -m pytest -m 'not slow' $(ARGS)
+
+parity: $(BIN)/.installed ## TRL's loss against a hand-written one, with what is installed (the upper end)
+	$(BIN)/python -m pytest tests/test_update.py
+
+kills: $(BIN)/.installed ## Kill -9 at 20 random moments of a training run, compare bit for bit
+	$(BIN)/python tests/benchmarks/kills.py --kills 20
+
 fuzz: $(BIN)/.installed ## Hostile packs against the importer
 	$(BIN)/python tests/benchmarks/fuzz_packs.py
 
-nightly: test-vllm fuzz ## What does not fit into CI: vLLM, fuzz, cost of rollouts
-	$(BIN)/python tests/benchmarks/rollouts.py
+rollouts: $(BIN)/.installed ## Cost of a turn besides model and environment
+	$(BIN)/python tests/benchmarks/rollouts.py $(ARGS)
+
+nightly: $(BIN)/.installed ## What does not fit into CI, into one result file (an hour or more; PARTS="kills fuzz" for some)
+	$(BIN)/python tests/benchmarks/nightly.py --only '$(PARTS)' kills=$(VENV) fuzz=$(VENV) parity=$(VENV) \
+		rollouts=$(VENV) test-lowest=$(LOWEST_VENV) test-vllm=$(VLLM_VENV)
 
 wheel: $(BIN)/.installed ## Build sdist and wheel into dist/
 	$(BIN)/python -m build

@@ -30,6 +30,7 @@ from reskill_agents.engines.vllm_http import VLLMEngine
 from reskill_agents.environment import Split, StepResult
 from reskill_agents.errors import EngineMismatch
 from reskill_agents.library import SkillLibrary
+from reskill_agents.trainers import policy as policies
 from reskill_agents.trainers.config import RunConfig
 from reskill_agents.trainers.groups import Collector, GroupPlan, Member, Role
 from reskill_agents.trainers.policy import agent_for, chat_model
@@ -187,12 +188,56 @@ def test_three_steps_of_training_with_weight_sync(server: RealServer, policy: Pa
     report(test="3 steps over HTTP", logprob_gap=max(gaps), publish_seconds=[round(s, 2) for s in publish])
 
 
-def test_three_steps_of_training_beside_vllm_in_process(policy: Path, tmp_path: Path) -> None:
-    os.environ.update(CPU)
+@pytest.fixture
+def probed(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What the probe after each publish of a run found, nats."""
+    gaps: list[float] = []
+
+    async def check(*given: object, **options: object) -> float:
+        gaps.append(await check_engine_holds(*given, **options))  # type: ignore[arg-type]
+        return gaps[-1]
+
+    monkeypatch.setattr(policies, "check_engine_holds", check)
+    return gaps
+
+
+def beside_vllm(**changes: object) -> RunConfig:
+    """A small run's settings with vLLM in this process."""
     serving = {"dtype": "float32", "max_context": 512, "eager": True, "memory_share": 0.2}
-    config = small_config(method="grpo", steps=3, engine="vllm-colocated", update={"lr": 1e-2}, serving=serving)
-    go(config, policy, tmp_path)
-    report(test="3 steps in process", logprob_gap=max(check_steps(tmp_path, 3)))
+    serving |= changes.pop("serving", {})  # type: ignore[arg-type]
+    return small_config(method="grpo", steps=3, engine="vllm-colocated", serving=serving, **changes)
+
+
+def test_three_steps_of_training_beside_vllm_in_process(policy: Path, tmp_path: Path, probed: list[float]) -> None:
+    os.environ.update(CPU)
+    go(beside_vllm(update={"lr": 1e-2}), policy, tmp_path)
+    assert len(probed) >= 4  # the start and every step
+    report(
+        test="3 steps in process",
+        logprob_gap=max(check_steps(tmp_path, 3)),
+        publishes=len(probed),
+        probe_gap=max(probed),
+    )
+
+
+def test_three_steps_of_adapters_beside_vllm_in_process(policy: Path, tmp_path: Path, probed: list[float]) -> None:
+    """The adapters alone are handed over; vLLM keeps the start policy under them."""
+    os.environ.update(CPU)
+    update = {"lr": 1e-2, "lora": {"rank": 8, "alpha": 16.0}}
+    watcher = Watcher()
+    go(beside_vllm(update=update, serving={"lora_rank": 8}), policy, tmp_path, listener=watcher)
+    assert len({metrics.loss for metrics in watcher.steps}) > 1
+    assert len(probed) >= 4
+    published = sorted((tmp_path / "serving").glob("version-*"))
+    assert published
+    for folder in published:
+        assert (folder / "adapter_config.json").is_file()
+        assert not (folder / "model.safetensors").exists()
+    gap, seconds = max(check_steps(tmp_path, 3)), [one.seconds.get("publish", 0.0) for one in watcher.steps]
+    report(
+        test="3 steps of adapters in process", logprob_gap=gap, publishes=len(probed), probe_gap=max(probed),
+        publish_seconds=[round(s, 2) for s in seconds],
+    )  # fmt: skip
 
 
 class KillingWorld(ToyWorld):
