@@ -20,8 +20,8 @@ from reskill_agents.trainers.standin import (
     StandinSize,
     build_standin,
     cache_key,
-    cached_standin,
 )
+from reskill_agents.trainers.standin_cache import cached_standin
 from reskill_agents.trainers.standin_gate import CloneGate
 
 if TYPE_CHECKING:
@@ -65,7 +65,15 @@ def _standin(options: JobOptions, world: World, run_dir: Path, tell: Callable[[S
         budget = CloneBudget(max_seconds=_A_DAY, max_steps=options.clone_updates)
     full = CACHE / f"{world.name}-{cache_key(world, options.seed, budget, StandinSize(), CloneGate())}"
     if not options.quick or (full / REPORT_FILE).is_file():
-        folder = cached_standin(world, CACHE, seed=options.seed, threads=options.threads, budget=budget, progress=tell)
+        folder = cached_standin(
+            world,
+            CACHE,
+            seed=options.seed,
+            threads=options.threads,
+            budget=budget,
+            curve_every=options.clone_curve,
+            progress=tell,
+        )
     else:
         folder = run_dir / "start"
         if not (folder / REPORT_FILE).is_file():

@@ -306,7 +306,7 @@ def main() -> int:
 def _standin(seed: int, threads: int) -> Path:
     from reskill_agents.envs.webshop import WebShopWorld
     from reskill_agents.trainers.job_policy import CACHE
-    from reskill_agents.trainers.standin import cached_standin
+    from reskill_agents.trainers.standin_cache import cached_standin
 
     return cached_standin(WebShopWorld(), ROOT / CACHE, seed=seed, threads=threads)
 
