@@ -6,10 +6,12 @@ Used to examine a finished stand-in only. Creator, trials and trainer never see 
 from __future__ import annotations
 
 import itertools
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 from reskill_agents.directives import Directive, obey
 from reskill_agents.environment import Environment, ScriptedWorld, Split
@@ -157,3 +159,16 @@ def best_advice(
         else:
             pool, fresh = _screen(trial, grammar, chosen), True
     return chosen
+
+
+def remembered_advice(
+    path: Path, key: str, grammar: Sequence[Directive], find: Callable[[], tuple[Directive, ...]]
+) -> tuple[Directive, ...]:
+    """What ``find`` gives, kept in ``path`` for the next call with this ``key`` (finding takes a minute or more)."""
+    if path.is_file():
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if kept["key"] == key:
+            return tuple(grammar[number] for number in kept["best"])
+    best = find()
+    path.write_text(json.dumps({"key": key, "best": [grammar.index(one) for one in best]}), encoding="utf-8")
+    return best
