@@ -101,6 +101,7 @@ def test_quick_is_short_but_steps_can_still_be_said() -> None:
         (("--steps", "many"), "whole number from 1"),
         (("--seed", "-1"), "whole number from 0"),
         (("--threads", "0"), "whole number from 1"),
+        (("--clone-curve", "30"), "not a multiple of 20"),
         (("--creator", "claude"), r"neither offline nor openai:MODEL"),
         (("--creator", "openai:"), r"neither offline nor openai:MODEL"),
         (("--creator", "langchain:"), r"nor langchain:SPEC"),

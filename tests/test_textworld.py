@@ -247,6 +247,47 @@ def test_a_compact_game_is_won_by_what_the_pages_mark(fake: Fakes, tmp_path: Pat
     assert results[-1].done
 
 
+def test_a_compact_game_ends_with_the_meal_right_or_wrong(
+    fake: Fakes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    played = FakeGame.step
+
+    def step(game: FakeGame, command: str) -> tuple[FakeState, int, bool]:
+        if command == "eat meal":  # the real game goes on after a bad meal, and can't be won any more
+            game.held = []
+            return game.state("You eat."), game.score, False
+        return played(game, command)
+
+    monkeypatch.setattr(FakeGame, "fails", lambda game, wrong: None)
+    monkeypatch.setattr(FakeGame, "step", step)
+    games = world(tmp_path)
+    env, task = games.make(), games.tasks(Split.TRAIN)[0]
+    food = games.game(task).ingredients[0][0]
+    env.reset(task, seed=0)
+    for action in ("go east", f"take {food} from counter", "prepare meal"):
+        assert not env.step(action).done
+    eaten = env.step("eat meal")
+    assert (eaten.done, eaten.score, eaten.observation.choices) == (True, 0.2, ())
+    assert env.step("go west").valid is False
+
+
+def test_a_compact_game_ends_where_nothing_is_left_to_do(
+    fake: Fakes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeGame, "commands", lambda game: ["examine cookbook", "look"])
+    games = world(tmp_path)
+    env = games.make()
+    assert [choice.text for choice in env.reset(games.tasks(Split.TRAIN)[0], seed=0).choices] == ["cookbook"]
+    assert env.step("examine cookbook").done
+
+
+def test_one_room_takes_fewer_turns(fake: Fakes, tmp_path: Path) -> None:
+    kitchen = Kitchen(go=1, open=False)
+    one_room = TextWorldCooking(mode=ObservationMode.COMPACT, kitchen=kitchen, games=COUNTS, cache=tmp_path)
+    prose = TextWorldCooking(kitchen=kitchen, games=COUNTS, cache=tmp_path)
+    assert (one_room.max_turns, world(tmp_path).max_turns, prose.max_turns) == (12, 20, 30)
+
+
 def test_a_step_that_was_taken_before_is_not_taken_again(fake: Fakes, tmp_path: Path) -> None:
     games = world(tmp_path)
     task = games.tasks(Split.TRAIN)[0]

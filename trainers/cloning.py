@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
 from torch.nn import functional
 
+from reskill_agents.trainers.clone_checkpoint import CloneCheckpoint
 from reskill_agents.trainers.encoding import EncodedEpisode
 from reskill_agents.trainers.muon import Muon
 
@@ -57,6 +58,11 @@ class CloneProgress:
     share: float
     loss: float
     tokens: int
+
+    @classmethod
+    def of(cls, fields: Mapping[str, float]) -> CloneProgress:
+        """From the fields by name."""
+        return cls(int(fields["step"]), fields["seconds"], fields["share"], fields["loss"], int(fields["tokens"]))
 
 
 @dataclass(frozen=True)
@@ -157,24 +163,33 @@ def clone(
     budget: CloneBudget,
     *,
     progress: Callable[[CloneProgress], None] | None = None,
+    checkpoint: CloneCheckpoint | None = None,
 ) -> CloneProgress:
-    """Train ``model`` in place on batches of ``source`` until the budget is used; the last progress."""
-    optimizers, clock = _Optimizers.of(model, budget), _Clock(budget)
-    step, tokens, smooth, precision = 0, 0, math.nan, fast_precision()
+    """Train ``model`` in place on batches of ``source`` until the budget is used; the last progress.
+
+    Args:
+        progress: told every 20 updates.
+        checkpoint: where to go on from if something is there, and where the state is written; the file stays at the end.
+    """
+    optimizers, precision = CloneOptimizers.of(model, budget), fast_precision()
+    state = CloneProgress(0, 0.0, 0.0, math.nan, 0)
+    if checkpoint and (earlier := checkpoint.load(model, optimizers)):
+        state = CloneProgress.of(earlier)
+    clock = _Clock(budget, time.monotonic() - state.seconds)
     model.train()
-    state = CloneProgress(0, 0.0, 0.0, smooth, 0)
-    while (share := clock.share(step)) < 1:
+    while (share := clock.share(state.step)) < 1:
         batch = collate(source.batch(share))
         loss = _loss(model, batch, precision)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), budget.max_grad_norm)
         decay = max(0.02, (1 - share) / (1 - budget.decay_from))
-        optimizers.step(min(1.0, (step + 1) / budget.warmup_steps, decay))
-        step, tokens = step + 1, tokens + batch.ids.numel()
-        smooth = loss.item() if math.isnan(smooth) else 0.95 * smooth + 0.05 * loss.item()
-        state = CloneProgress(step, clock.seconds, share, smooth, tokens)
-        if progress and step % 20 == 0:
+        optimizers.step(min(1.0, (state.step + 1) / budget.warmup_steps, decay))
+        smooth = loss.item() if math.isnan(state.loss) else 0.95 * state.loss + 0.05 * loss.item()
+        state = CloneProgress(state.step + 1, clock.seconds, share, smooth, state.tokens + batch.ids.numel())
+        if progress and state.step % 20 == 0:
             progress(state)
+        if checkpoint and state.step % checkpoint.every == 0:
+            checkpoint.save(model, optimizers, state)
     model.eval()  # type: ignore[no-untyped-call]
     return state
 
@@ -209,7 +224,7 @@ class _Clock:
 
 
 @dataclass(frozen=True)
-class _Optimizers:
+class CloneOptimizers:
     """Muon for the matrices of the layers, AdamW for the rest."""
 
     model: Qwen3ForCausalLM
@@ -218,7 +233,7 @@ class _Optimizers:
     budget: CloneBudget
 
     @classmethod
-    def of(cls, model: Qwen3ForCausalLM, budget: CloneBudget) -> _Optimizers:
+    def of(cls, model: Qwen3ForCausalLM, budget: CloneBudget) -> CloneOptimizers:
         matrices = [parameter for parameter in model.model.layers.parameters() if parameter.ndim == 2]
         ids = {id(parameter) for parameter in matrices}
         rest = [parameter for parameter in model.parameters() if id(parameter) not in ids]
@@ -237,3 +252,12 @@ class _Optimizers:
         self.muon.step()
         self.adam.step()
         self.model.zero_grad(set_to_none=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What both have gathered."""
+        return {"muon": self.muon.state(), "adam": self.adam.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from :meth:`state_dict`."""
+        self.muon.restore(state["muon"])
+        self.adam.load_state_dict(state["adam"])

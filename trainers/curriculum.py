@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -66,6 +67,41 @@ class Curriculum:
             self._rng.shuffle(buckets)
             waiting.extend(buckets)
         return waiting.popleft()
+
+    def state(self) -> str:
+        """What decides the batches to come, and what was counted, as JSON; directives by their place in the grammar."""
+        version, internal, gauss = self._rng.getstate()
+        place = {directive: number for number, directive in enumerate(self.sampler.exploration.grammar)}
+        waiting = [
+            [[(e.ids, e.positions, e.weights) for e in batch] for batch in batches]
+            for batches in (self._asked, self._played)
+        ]
+        effects = self.effects
+        return json.dumps(
+            {
+                "rng": [version, internal, gauss],
+                "waiting": waiting,
+                "counts": [self.episodes, self.episode_tokens],
+                "drawn": [[place[directive], count] for directive, count in self.sampler.drawn.items()],
+                "effects": [effects.count, effects.total, effects.squares],
+                "heard": [[place[directive], *seen] for directive, seen in effects.heard.items()],
+            }
+        )
+
+    def restore(self, state: str) -> None:
+        """Go on from :meth:`state`."""
+        kept, grammar = json.loads(state), self.sampler.exploration.grammar
+        version, internal, gauss = kept["rng"]
+        self._rng.setstate((version, tuple(internal), gauss))
+        self._asked, self._played = (
+            deque([EncodedEpisode(*map(tuple, parts)) for parts in batch] for batch in batches)
+            for batches in kept["waiting"]
+        )
+        self.episodes, self.episode_tokens = kept["counts"]
+        self.sampler.drawn = Counter({grammar[number]: count for number, count in kept["drawn"]})
+        count, total, squares = kept["effects"]
+        heard = {grammar[number]: (times, outcome) for number, times, outcome in kept["heard"]}
+        self.effects = EffectTable(count, total, squares, heard)
 
     def _whole_episodes(self) -> list[EncodedEpisode]:
         kept: list[ScriptedEpisode] = []

@@ -56,6 +56,7 @@ class JobOptions:
     test: bool = True
     clone_updates: int | None = None
     start_seed: int | None = None
+    clone_curve: int = 0
     clone_only: bool = False
     settings: Sequence[tuple[str, str]] = ()
     dry_run: bool = False
@@ -128,6 +129,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "(default: as many as fit into 290 s, about 1700)")  # fmt: skip
     add("--start-seed", type=_whole, metavar="N",
         help="of the stand-in, where several runs begin with the same one (default: that of --seed)")  # fmt: skip
+    add("--clone-curve", type=_twenties, default=0, metavar="N",
+        help="every N updates of cloning (a multiple of 20) measure success without advice and with the best on the "
+        "validation split; in clone_curve.jsonl beside the stand-in (default: 0, never)")  # fmt: skip
     add("--clone-only", action="store_true", help="build and cache the stand-in, then stop")
     add("--set", dest="settings", type=_setting, action="append", default=[], metavar="NAME=VALUE",
         help="any setting of config.json by its dotted name, such as update.kl=0.01; repeatable, wins over other "
@@ -227,6 +231,12 @@ def _whole(text: str) -> int:
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)
+
+
+def _twenties(text: str) -> int:
+    if not text.isdecimal() or int(text) % 20:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a multiple of 20")
     return int(text)
 
 

@@ -21,8 +21,8 @@ from reskill_agents.trainers.standin import (
     StandinSize,
     build_standin,
     cache_key,
-    cached_standin,
 )
+from reskill_agents.trainers.standin_cache import cached_standin
 from reskill_agents.trainers.standin_gate import CloneGate
 
 if TYPE_CHECKING:
@@ -67,7 +67,13 @@ def _standin(options: JobOptions, world: World, run_dir: Path, tell: Callable[[S
     full = CACHE / f"{world.name}-{cache_key(world, options.standin_seed, budget, StandinSize(), CloneGate())}"
     if not options.quick or (full / REPORT_FILE).is_file():
         folder = cached_standin(
-            world, CACHE, seed=options.standin_seed, threads=options.threads, budget=budget, progress=tell
+            world,
+            CACHE,
+            seed=options.standin_seed,
+            threads=options.threads,
+            budget=budget,
+            curve_every=options.clone_curve,
+            progress=tell,
         )
     else:
         folder = run_dir / "start"

@@ -6,7 +6,7 @@ Following advice is learned in sudden steps; on the stand-in they came three to 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 import torch
@@ -59,3 +59,12 @@ class Muon:
             stretch = max(1.0, group[0].size(0) / group[0].size(1)) ** 0.5
             for parameter, direction in zip(group, directions, strict=True):
                 parameter.mul_(1 - self.lr * self._decay).add_(direction, alpha=-self.lr * stretch)
+
+    def state(self) -> list[torch.Tensor]:
+        """The gathered momentum, one tensor (matrices, rows, columns) a shape."""
+        return [average for _, average in self._groups]
+
+    def restore(self, state: Sequence[torch.Tensor]) -> None:
+        """Go on from :meth:`state`."""
+        for (_, average), kept in zip(self._groups, state, strict=True):
+            average.copy_(kept)

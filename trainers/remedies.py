@@ -6,12 +6,15 @@ Used to examine a finished stand-in only. Creator, trials and trainer never see 
 from __future__ import annotations
 
 import itertools
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
 
-from reskill_agents.directives import Directive
-from reskill_agents.environment import ScriptedWorld, Split
+from reskill_agents.directives import Directive, obey
+from reskill_agents.environment import Environment, ScriptedWorld, Split
 from reskill_agents.induction_candidates import contradict
 from reskill_agents.selection import SkillSelector
 from reskill_agents.trainers.scripted import Advice, ScriptedEpisode, play_scripted
@@ -76,31 +79,48 @@ def graded(episode: ScriptedEpisode) -> float:
     return (episode.score + float(episode.score >= 1)) / 2
 
 
-def _screen(
-    world: ScriptedWorld,
-    grammar: Sequence[Directive],
-    vocabulary: ActionVocabulary,
-    given: tuple[Directive, ...],
-    seed: int,
-) -> list[Directive]:
+@dataclass(frozen=True)
+class ScriptedTrial:
+    """Plays training tasks under advice, the same ones with the same seeds on every call."""
+
+    world: ScriptedWorld
+    vocabulary: ActionVocabulary
+    seed: int
+
+    def episodes(self, advice: Sequence[Directive], count: int) -> list[ScriptedEpisode]:
+        """The first ``count`` episodes."""
+        return [self._play(advice, number) for number in range(count)]
+
+    def outcome(self, advice: Sequence[Directive], base: Sequence[ScriptedEpisode]) -> float:
+        """Mean graded outcome under ``advice``.
+
+        Args:
+            base: the first episodes under a part of the advice; where the rest would have changed nothing they are not
+                played again.
+        """
+        outcomes = []
+        for number, episode in enumerate(base):
+            changed = any(obey(advice, t.situation, t.proposal).action != t.chosen.action for t in episode.turns)
+            outcomes.append(graded(self._play(advice, number) if changed else episode))
+        return sum(outcomes) / len(base)
+
+    def _play(self, advice: Sequence[Directive], number: int) -> ScriptedEpisode:
+        tasks, library = self.world.tasks(Split.TRAIN), library_of(advice)
+        told = Advice(SkillSelector(library), {s.name: d for s, d in zip(library, advice, strict=True)})
+        task = tasks[number * 7919 % len(tasks)]
+        return play_scripted(self.world, self._environment, task, self.seed + number, told, self.vocabulary)
+
+    @cached_property
+    def _environment(self) -> Environment:
+        return self.world.make()
+
+
+def _screen(trial: ScriptedTrial, grammar: Sequence[Directive], given: tuple[Directive, ...]) -> list[Directive]:
     """The directives that help a scripted player most beside ``given``, on the same training tasks and seeds."""
     fits = [d for d in grammar if d not in given and not any(contradict(d, old) for old in given)]
-    values = {d: _outcome(world, (*given, d), vocabulary, _SCREENED_EPISODES, seed) for d in fits}
+    base = trial.episodes(given, _SCREENED_EPISODES)
+    values = {d: trial.outcome((*given, d), base) for d in fits}
     return sorted(fits, key=lambda d: -values[d])[:_SCREENED]
-
-
-def _outcome(
-    world: ScriptedWorld, advice: Sequence[Directive], vocabulary: ActionVocabulary, episodes: int, seed: int
-) -> float:
-    """Mean graded outcome of scripted episodes on training tasks, under ``advice``."""
-    environment, tasks = world.make(), world.tasks(Split.TRAIN)
-    library = library_of(advice)
-    told = Advice(SkillSelector(library), {s.name: d for s, d in zip(library, advice, strict=True)})
-    played = [
-        play_scripted(world, environment, tasks[n * 7919 % len(tasks)], seed + n, told, vocabulary)
-        for n in range(episodes)
-    ]
-    return sum(map(graded, played)) / episodes
 
 
 def best_advice(
@@ -118,24 +138,37 @@ def best_advice(
     promising ones are tried: success may need both.
     """
 
-    def outcome(advice: Sequence[Directive]) -> float:
-        return _outcome(world, advice, vocabulary, episodes, seed)
-
+    trial = ScriptedTrial(world, vocabulary, seed)
     chosen: tuple[Directive, ...] = ()
-    value = outcome(())
-    pool, fresh = _screen(world, grammar, vocabulary, chosen, seed), True
+    base = trial.episodes(chosen, episodes)
+    value = sum(map(graded, base)) / episodes
+    pool, fresh = _screen(trial, grammar, chosen), True
     while pool and len(chosen) < size:
-        values: dict[tuple[Directive, ...], float] = {(d,): outcome((*chosen, d)) for d in pool}
+        values: dict[tuple[Directive, ...], float] = {(d,): trial.outcome((*chosen, d), base) for d in pool}
         if fresh and max(values.values()) < value + _MIN_GAIN and len(chosen) + 2 <= size:
             promising = sorted(pool, key=lambda d: -values[d,])[:_PAIRED]
             pairs = [pair for pair in itertools.combinations(promising, 2) if not contradict(*pair)]
-            values |= {pair: outcome((*chosen, *pair)) for pair in pairs}
+            values |= {pair: trial.outcome((*chosen, *pair), base) for pair in pairs}
         best = max(values, key=lambda new: values[new] - _MIN_GAIN * len(new))
         if values[best] >= value + _MIN_GAIN * len(best):
             chosen, value, fresh = (*chosen, *best), values[best], False
+            base = trial.episodes(chosen, episodes)
             pool = [d for d in pool if d not in best and not any(contradict(d, old) for old in chosen)]
         elif fresh:
             break
         else:
-            pool, fresh = _screen(world, grammar, vocabulary, chosen, seed), True
+            pool, fresh = _screen(trial, grammar, chosen), True
     return chosen
+
+
+def remembered_advice(
+    path: Path, key: str, grammar: Sequence[Directive], find: Callable[[], tuple[Directive, ...]]
+) -> tuple[Directive, ...]:
+    """What ``find`` gives, kept in ``path`` for the next call with this ``key`` (finding takes a minute or more)."""
+    if path.is_file():
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if kept["key"] == key:
+            return tuple(grammar[number] for number in kept["best"])
+    best = find()
+    path.write_text(json.dumps({"key": key, "best": [grammar.index(one) for one in best]}), encoding="utf-8")
+    return best

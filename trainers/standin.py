@@ -10,8 +10,6 @@ import dataclasses
 import itertools
 import json
 import random
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,7 +18,6 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from filelock import FileLock
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from reskill_agents.action_format import ActionFormat
@@ -34,10 +31,12 @@ from reskill_agents.library import SkillLibrary
 from reskill_agents.selection import SkillSelector
 from reskill_agents.skill import digest_json
 from reskill_agents.trainers.advice import HELD_OUT_ONE_IN, AdviceSampler, Exploration, held_out
+from reskill_agents.trainers.clone_checkpoint import CloneCheckpoint
+from reskill_agents.trainers.clone_curve import CURVE_FILE, CloneCurve
 from reskill_agents.trainers.cloning import CloneBudget, CloneProgress, clone
 from reskill_agents.trainers.curriculum import Curriculum
 from reskill_agents.trainers.encoding import EpisodeEncoder
-from reskill_agents.trainers.remedies import best_advice
+from reskill_agents.trainers.remedies import best_advice, remembered_advice
 from reskill_agents.trainers.scripted import Advice, play_scripted
 from reskill_agents.trainers.standin_gate import CloneGate, Examiner, Measurement, gate_problems
 from reskill_agents.trainers.standin_init import give_local_heads, put_counts_on_a_line
@@ -46,6 +45,9 @@ from reskill_agents.trainers.standin_tokenizer import MAX_LABEL, PHRASES, build_
 RECIPE_VERSION = 2  # part of the cache key: raise it when a clone built before is no longer the same
 EXPLORATION_EPISODES = 160
 REPORT_FILE = "standin.json"
+UNFINISHED_FILE = "clone.pt"
+_UNFINISHED_BEST_FILE = "best_advice.json"
+_EXAMINED = 1_000_003  # seeds of examinations are far from others
 _MIN_OTHERS = 5.0  # neutral or harmful directives heard for each useful one (issue)
 
 
@@ -178,11 +180,13 @@ def build_standin(
     budget: CloneBudget | None = None,
     size: StandinSize | None = None,
     gate: CloneGate | None = None,
+    curve_every: int = 0,
     progress: Progress | None = None,
 ) -> StandinReport:
     """Build a stand-in policy for ``world`` into ``folder`` (Hugging Face layout, and ``standin.json``).
 
-    Clones, and examines on validation tasks; test tasks are not opened.
+    Clones, and examines on validation tasks; test tasks are not opened. A build that was killed in ``folder`` is taken up
+    where it stood.
 
     Args:
         world: what to clone on.
@@ -192,6 +196,7 @@ def build_standin(
         budget: of cloning.
         size: of the model.
         gate: what the clone must reach.
+        curve_every: updates between measurements of the unfinished clone (:class:`CloneCurve`); 0: none.
         progress: told where the build stands.
 
     Returns:
@@ -202,7 +207,14 @@ def build_standin(
     torch.set_num_threads(threads)
     try:
         return _build(
-            world, folder, seed, budget or CloneBudget(), size or StandinSize(), gate or CloneGate(), progress
+            world,
+            folder,
+            seed,
+            budget or CloneBudget(),
+            size or StandinSize(),
+            gate or CloneGate(),
+            curve_every,
+            progress,
         )
     finally:
         torch.set_num_threads(threads_before)
@@ -215,6 +227,7 @@ def _build(
     budget: CloneBudget,
     size: StandinSize,
     gate: CloneGate,
+    curve_every: int,
     progress: Progress | None,
 ) -> StandinReport:
     tell = progress or (lambda _: None)
@@ -226,12 +239,28 @@ def _build(
     model = new_model(tokenizer, size, seed=seed)
     curriculum = Curriculum(world, sampler, EpisodeEncoder(tokenizer), seed, budget.tokens_per_batch)
 
+    key, grammar = cache_key(world, seed, budget, size, gate), exploration.grammar
+    folder.mkdir(parents=True, exist_ok=True)
+    unfinished, unfinished_best = folder / UNFINISHED_FILE, folder / _UNFINISHED_BEST_FILE
+    best = remembered_advice(
+        unfinished_best,
+        key,
+        grammar,
+        lambda: best_advice(world, grammar, exploration.vocabulary, episodes=gate.tasks, seed=seed),
+    )
+    examined = _EXAMINED * (seed + 1)
+    curve = (
+        CloneCurve(folder / CURVE_FILE, curve_every, world, tokenizer, best, gate, examined) if curve_every else None
+    )
+
     def cloning(state: CloneProgress) -> None:
         tell(StandinProgress(Stage.CLONE, state.share, f"step {state.step}, loss {state.loss:.3f}"))
+        if curve:
+            curve.at(model, state)
 
-    cloned = clone(model, curriculum, budget, progress=cloning)
+    checkpoint = CloneCheckpoint(unfinished, curriculum, key)
+    cloned = clone(model, curriculum, budget, progress=cloning, checkpoint=checkpoint)
     harmful = curriculum.effects.harmful()
-    best = best_advice(world, exploration.grammar, exploration.vocabulary, seed=seed)
     measured = _examine(world, model, tokenizer, gate, seed, best, harmful[:2], tell)
     others = curriculum.effects.others_per_useful()
     problems = gate_problems(measured, gate)
@@ -259,10 +288,11 @@ def _build(
         measurements=tuple(measured),
         problems=tuple(problems),
     )
-    folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     report.write(folder)
+    for file in (unfinished, unfinished_best):
+        file.unlink(missing_ok=True)
     return report
 
 
@@ -285,7 +315,7 @@ def _examine(
 
     async def run() -> list[Measurement]:
         engine = TransformersEngine(model)
-        examiner = Examiner(world, engine, ChatTokenizer(tokenizer), gate, 1_000_003 * (seed + 1))
+        examiner = Examiner(world, engine, ChatTokenizer(tokenizer), gate, _EXAMINED * (seed + 1))
         done: list[Measurement] = []
         try:
             for number, (role, advice, split) in enumerate(plan):
@@ -310,42 +340,3 @@ def cache_key(world: ScriptedWorld, seed: int, budget: CloneBudget, size: Standi
         "settings": [dataclasses.asdict(part) for part in (budget, size, gate)],
     }
     return digest_json(content).removeprefix("sha256-")[:20]
-
-
-def cached_standin(
-    world: ScriptedWorld,
-    cache_root: Path,
-    *,
-    seed: int = 0,
-    threads: int = 1,
-    budget: CloneBudget | None = None,
-    size: StandinSize | None = None,
-    gate: CloneGate | None = None,
-    progress: Progress | None = None,
-) -> Path:
-    """The folder of the stand-in for ``world``, built if it is not in the cache.
-
-    Two processes that want the same one at the same time build it once (the second waits for the first). A folder in
-    the cache is complete: it is built beside its place and renamed.
-
-    """
-    budget, size, gate = budget or CloneBudget(), size or StandinSize(), gate or CloneGate()
-    name = f"{world.name}-{cache_key(world, seed, budget, size, gate)}"
-    folder = cache_root / name
-    if (folder / REPORT_FILE).is_file():
-        return folder
-    cache_root.mkdir(parents=True, exist_ok=True)
-    with FileLock(cache_root / f"{name}.lock"):
-        if (folder / REPORT_FILE).is_file():
-            return folder
-        for stale in cache_root.glob(f".{name}-*"):  # left by a killed build; the lock is ours
-            shutil.rmtree(stale, ignore_errors=True)
-        building = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=cache_root))
-        try:
-            build_standin(
-                world, building, seed=seed, threads=threads, budget=budget, size=size, gate=gate, progress=progress
-            )
-            building.replace(folder)
-        finally:
-            shutil.rmtree(building, ignore_errors=True)
-    return folder

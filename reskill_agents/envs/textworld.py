@@ -39,6 +39,7 @@ class ObservationMode(StrEnum):
 
 
 MAX_TURNS = {ObservationMode.TEXT: 30, ObservationMode.COMPACT: 20}  # games are won in 11 commands on average
+ONE_ROOM_TURNS = 12  # in compact mode, where nine win
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class TextWorldCooking:
         games: how many there are.
         seed: of the games.
         cache: where games are kept.
-        max_turns: turns an episode may take; default 30, in compact mode 20.
+        max_turns: turns an episode may take; default 30, in compact mode 20, or 12 where there is one room.
         progress: told while games are made: how many are done, of how many.
 
     Raises:
@@ -89,11 +90,12 @@ class TextWorldCooking:
         max_turns: int | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        self.max_turns = MAX_TURNS[mode] if max_turns is None else max_turns
+        self._kitchen, self._seed = kitchen or Kitchen(), seed
+        one_room = mode is ObservationMode.COMPACT and self._kitchen.go == 1
+        self.max_turns = max_turns if max_turns is not None else ONE_ROOM_TURNS if one_room else MAX_TURNS[mode]
         if self.max_turns < 1:
             raise ConfigError(f"max_turns is {max_turns}, at least 1 needed")
         self.mode = mode
-        self._kitchen, self._seed = kitchen or Kitchen(), seed
         self._states = KnownStates(partial(start, prose=False))
         counts = {Split(split): count for split, count in asdict(games or GameCounts()).items()}
         self._games: dict[str, Game] = {}

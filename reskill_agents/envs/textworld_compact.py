@@ -4,7 +4,8 @@ The environment does the word matching, so that a tiny policy can read pages: on
 to cut are marked ``needed`` or ``other`` by the recipe; once an appliance has been looked at, so is the appliance
 ("Useful for frying things." against "fry the carrot"). Nothing is shown that the player has not seen. Choices are the game's
 commands less those that a cook can do without (look, inventory, examine most things, close, put, insert, drop, eat raw).
-What is done and can't be undone is not offered again.
+What is done and can't be undone is not offered again. The episode ends with the meal, right or wrong, and where nothing is left
+to do.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from reskill_agents.errors import EnvironmentFault
 NEEDED, OTHER = "needed", "other"
 MAX_FOODS = 24
 SYSTEM_PROMPT = "you are in a house . cook what is needed and eat it"
-READ = "examine cookbook"
+READ, EAT = "examine cookbook", "eat meal"
 CUTS = {"chopped": "chop", "sliced": "slice", "diced": "dice"}
 COOKS = {"fried": "fry", "roasted": "roast", "grilled": "grill"}
 APPLIANCES = {"stove": "fried", "oven": "roasted", "BBQ": "grilled"}  # as their descriptions say
@@ -114,7 +115,7 @@ class Pages:
                 yield Choice(command, f"{cut[1]} {self._slot(cut[2])}{self._mark(cut[2], cut[1])}", "cut")
             elif cook := _COOK.fullmatch(command):
                 yield from self._cook(command, cook[1], cook[2])
-            elif command in ("prepare meal", "eat meal"):
+            elif command in ("prepare meal", EAT):
                 yield Choice(command, command, "meal")
 
     def _take(self, command: str, thing: str) -> Iterator[Choice]:
@@ -177,11 +178,13 @@ class CompactKitchen:
         try:
             state = self._game.step(action)
             self._pages.after(action)
-            self._shown = Observation("done", (), NEEDED) if state.done else self._pages.show(state)
+            page = self._pages.show(state)
+            self._done = state.done or action == EAT or not page.choices
+            self._shown = Observation("done", (), NEEDED) if self._done else page
         except Exception as error:
             self._game, self._pages = SharedGame(self._states), None
             raise EnvironmentFault(f"command {action!r} failed: {error!r}") from error
-        self._done, self._score = state.done, state.score
+        self._score = state.score
         return StepResult(self._shown, self._done, self._score)
 
 

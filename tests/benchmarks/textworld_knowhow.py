@@ -24,6 +24,7 @@ from reskill_agents.skill import Skill
 from reskill_agents.trainers.scripted import Advice, play_scripted
 from reskill_agents.trigger import Trigger, TriggerKind
 
+CLONED = "## A stand-in cloned"  # the section of textworld_clone.py, which stays
 APPLIANCE = ActionClass("appliance")
 Told = tuple[Directive, str]  # the advice, and the pattern on observations that it waits for (none: always)
 READ: Told = (Directive(Form.SOON, ActionClass("book", "cookbook")), "")
@@ -104,7 +105,8 @@ def main() -> None:
     print(text)
     print(f"games {made - started:.0f} s, episodes {time.perf_counter() - made:.0f} s")
     if arguments.out:
-        arguments.out.write_text(text + "\n", encoding="utf-8")
+        _, cloned, rest = arguments.out.read_text(encoding="utf-8").partition(f"\n{CLONED}")
+        arguments.out.write_text(f"{text}\n{cloned}{rest}", encoding="utf-8")
 
 
 if __name__ == "__main__":
