@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import skills_ref
 from creator_episodes import careless
+from creator_models import openai_server
 from run_folders import write_run
 from typer.testing import CliRunner
 
@@ -123,6 +124,39 @@ def test_create_says_who_may_write(tmp_path: Path) -> None:
     log.write_text("")
     with pytest.raises(ConfigError, match=r"must be 'offline' or 'openai:MODEL.*langchain:SPEC"):
         reskill("create", "--log", log, "--out", tmp_path / "out", "--creator", "claude")
+
+
+@pytest.mark.parametrize(
+    ("bound", "reason", "most"),
+    [
+        (("--max-calls", "3"), "the budget of 3 calls is spent", 3),
+        (("--max-calls", "0"), "the budget of 0 calls is spent", 0),
+        (("--max-tokens", "40"), "the budget of 40 tokens is spent", 12),  # 18 a call; eight may be under way at once
+        (("--max-cost", "0.00003", "--prices", "1", "2"), "the budget of 3e-05 is spent", 12),  # 0.000025 a call
+    ],
+)
+def test_a_budget_on_the_command_line_binds_and_the_offline_author_goes_on(
+    bound: tuple[str, ...], reason: str, most: int, tmp_path: Path
+) -> None:
+    log = tmp_path / "log.jsonl"
+    log.write_text("\n".join(json.dumps(episode_to_json(episode)) for episode in careless(240)))
+    with openai_server() as endpoint:
+        writer = f"openai:m@{endpoint.base_url}"
+        status, output = reskill("create", "--log", log, "--out", tmp_path / "out", "--creator", writer, *bound)
+        assert len(endpoint.bodies) <= most
+    assert status == 0
+    assert reason in output
+    assert "the offline author did it" in output
+    assert "proposed: add " in output
+    notes = json.loads((tmp_path / "out" / "report.json").read_text())["notes"]
+    assert any(reason in note for note in notes)
+
+
+def test_a_limit_of_money_needs_prices(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--max-cost needs --prices"):
+        reskill(
+            "create", "--log", tmp_path / "x", "--out", tmp_path / "out", "--creator", "openai:m", "--max-cost", "1"
+        )
 
 
 def test_help_lists_what_there_is() -> None:
