@@ -71,6 +71,10 @@ class Ranks:
                 f"vLLM inside the update's process works in one process, not in {self.size}; start a server on a device of "
                 "its own and name it with --engine-url"
             )
+        if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true":
+            raise ConfigError(
+                "DeepSpeed is not supported: it steps inside backward; use FSDP (examples/accelerate/fsdp.yaml)"
+            )
         from accelerate import PartialState  # type: ignore[import-untyped]
 
         self._wait_s, self._timeout_s = config.ranks.wait_s, config.ranks.timeout_s

@@ -12,7 +12,8 @@ from reskill_agents.envs.webshop import ObservationMode, WebShopWorld
 from reskill_agents.library import SkillLibrary
 from reskill_agents.skill import Skill
 from reskill_agents.trainers.job_policy import CACHE
-from reskill_agents.trainers.standin import StandinSize, cached_standin
+from reskill_agents.trainers.standin import StandinSize
+from reskill_agents.trainers.standin_cache import cached_standin
 from reskill_agents.trigger import Repeat, Trigger, TriggerKind
 
 ROOT = Path(__file__).resolve().parents[2]
