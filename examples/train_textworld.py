@@ -18,7 +18,7 @@ from reskill_agents.envs.textworld import Kitchen, ObservationMode, TextWorldCoo
 from reskill_agents.errors import ReSkillError
 from reskill_agents.trainers.job_options import add_options, read_options
 
-CLONE_UPDATES = 2400  # some 14 minutes on a free core
+CLONE_UPDATES = 2400  # not measured to be enough: see the curve of --clone-curve
 
 
 def main() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -9,13 +10,15 @@ import torch
 from toy_world import ToyWorld
 
 from reskill_agents.directives import ActionClass, Criterion, Directive, Form
+from reskill_agents.errors import ConfigError
+from reskill_agents.trainers import remedies
 from reskill_agents.trainers.advice import AdviceSampler
 from reskill_agents.trainers.clone_checkpoint import CloneCheckpoint
 from reskill_agents.trainers.clone_curve import CURVE_FILE, read_curve
 from reskill_agents.trainers.cloning import CloneBudget, CloneProgress, clone
 from reskill_agents.trainers.curriculum import Curriculum
 from reskill_agents.trainers.encoding import EncodedEpisode, EpisodeEncoder
-from reskill_agents.trainers.remedies import ScriptedTrial, graded
+from reskill_agents.trainers.remedies import ScriptedTrial, find_remedies, graded
 from reskill_agents.trainers.standin import (
     UNFINISHED_FILE,
     StandinProgress,
@@ -136,3 +139,35 @@ def test_episodes_that_advice_would_not_change_need_not_be_played_again() -> Non
     for directive in EXPLORATION.grammar[:60]:
         played = trial.episodes((MOST, directive), 24)
         assert trial.outcome((MOST, directive), base) == sum(map(graded, played)) / 24
+
+
+class Knowing(ToyWorld):
+    """Says itself what helps in it."""
+
+    def remedies(self) -> tuple[Directive, ...]:
+        return (MOST,)
+
+
+def test_what_a_world_says_itself_is_not_searched_for(tmp_path: Path) -> None:
+    def found(grammar: Sequence[Directive]) -> tuple[Directive, ...]:
+        vocabulary, path = EXPLORATION.vocabulary, tmp_path / "r"
+        return find_remedies(Knowing(), grammar, vocabulary, episodes=8, seed=0, path=path, key="k")
+
+    assert found(EXPLORATION.grammar) == (MOST,)
+    assert not (tmp_path / "r").exists()
+    with pytest.raises(ConfigError, match="that its pages never offer: When several crate choices are offered"):
+        found([one for one in EXPLORATION.grammar if one != MOST])
+
+
+def test_what_was_found_is_kept_for_the_same_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    grammar, searched = [MOST, *EXPLORATION.grammar[:3]], 0
+
+    def search(*arguments: object, **settings: object) -> tuple[Directive, ...]:
+        nonlocal searched
+        searched += 1
+        return (MOST,)
+
+    monkeypatch.setattr(remedies, "best_advice", search)
+    for key, times in (("a", 1), ("a", 1), ("b", 2)):
+        found = find_remedies(WORLD, grammar, EXPLORATION.vocabulary, episodes=8, seed=0, path=tmp_path / "r", key=key)
+        assert (found, searched) == ((MOST,), times)

@@ -8,13 +8,15 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
-from reskill_agents.directives import Directive, obey
+from reskill_agents.directives import Directive, obey, sentence
 from reskill_agents.environment import Environment, ScriptedWorld, Split
+from reskill_agents.errors import ConfigError
 from reskill_agents.induction_candidates import contradict
 from reskill_agents.selection import SkillSelector
 from reskill_agents.trainers.scripted import Advice, ScriptedEpisode, play_scripted
@@ -161,14 +163,42 @@ def best_advice(
     return chosen
 
 
-def remembered_advice(
-    path: Path, key: str, grammar: Sequence[Directive], find: Callable[[], tuple[Directive, ...]]
+@runtime_checkable
+class KnowsRemedies(Protocol):
+    """A scripted world that says itself what helps in it, so that a clone can be examined on that without a search."""
+
+    def remedies(self) -> Sequence[Directive]:
+        """Advice that lets the scripted player succeed; every sentence must be of the grammar over its vocabulary."""
+        ...
+
+
+def find_remedies(
+    world: ScriptedWorld,
+    grammar: Sequence[Directive],
+    vocabulary: ActionVocabulary,
+    *,
+    episodes: int,
+    seed: int,
+    path: Path,
+    key: str,
 ) -> tuple[Directive, ...]:
-    """What ``find`` gives, kept in ``path`` for the next call with this ``key`` (finding takes a minute or more)."""
+    """What a clone is examined on: what the world says itself, else the best advice that playing finds.
+
+    Args:
+        path: keeps what was found for the next call with this ``key`` (finding takes a minute or more).
+
+    Raises:
+        ConfigError: the world names advice that is not in the grammar.
+    """
+    if isinstance(world, KnowsRemedies):
+        known = tuple(world.remedies())
+        if strange := [sentence(one) for one in known if one not in grammar]:
+            raise ConfigError(f"world {world.name!r} names remedies that its pages never offer: {'; '.join(strange)}")
+        return known
     if path.is_file():
         kept = json.loads(path.read_text(encoding="utf-8"))
         if kept["key"] == key:
             return tuple(grammar[number] for number in kept["best"])
-    best = find()
+    best = best_advice(world, grammar, vocabulary, episodes=episodes, seed=seed)
     path.write_text(json.dumps({"key": key, "best": [grammar.index(one) for one in best]}), encoding="utf-8")
     return best

@@ -36,7 +36,7 @@ from reskill_agents.trainers.clone_curve import CURVE_FILE, CloneCurve
 from reskill_agents.trainers.cloning import CloneBudget, CloneProgress, clone
 from reskill_agents.trainers.curriculum import Curriculum
 from reskill_agents.trainers.encoding import EpisodeEncoder
-from reskill_agents.trainers.remedies import best_advice, remembered_advice
+from reskill_agents.trainers.remedies import find_remedies
 from reskill_agents.trainers.scripted import Advice, play_scripted
 from reskill_agents.trainers.standin_gate import CloneGate, Examiner, Measurement, gate_problems
 from reskill_agents.trainers.standin_init import give_local_heads, put_counts_on_a_line
@@ -46,7 +46,7 @@ RECIPE_VERSION = 2  # part of the cache key: raise it when a clone built before 
 EXPLORATION_EPISODES = 160
 REPORT_FILE = "standin.json"
 UNFINISHED_FILE = "clone.pt"
-_UNFINISHED_BEST_FILE = "best_advice.json"
+_REMEDIES_FILE = "remedies.json"
 _EXAMINED = 1_000_003  # seeds of examinations are far from others
 _MIN_OTHERS = 5.0  # neutral or harmful directives heard for each useful one (issue)
 
@@ -241,13 +241,8 @@ def _build(
 
     key, grammar = cache_key(world, seed, budget, size, gate), exploration.grammar
     folder.mkdir(parents=True, exist_ok=True)
-    unfinished, unfinished_best = folder / UNFINISHED_FILE, folder / _UNFINISHED_BEST_FILE
-    best = remembered_advice(
-        unfinished_best,
-        key,
-        grammar,
-        lambda: best_advice(world, grammar, exploration.vocabulary, episodes=gate.tasks, seed=seed),
-    )
+    unfinished, found = folder / UNFINISHED_FILE, folder / _REMEDIES_FILE
+    best = find_remedies(world, grammar, exploration.vocabulary, episodes=gate.tasks, seed=seed, path=found, key=key)
     examined = _EXAMINED * (seed + 1)
     curve = (
         CloneCurve(folder / CURVE_FILE, curve_every, world, tokenizer, best, gate, examined) if curve_every else None
@@ -291,7 +286,7 @@ def _build(
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     report.write(folder)
-    for file in (unfinished, unfinished_best):
+    for file in (unfinished, found):
         file.unlink(missing_ok=True)
     return report
 

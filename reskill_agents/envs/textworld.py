@@ -17,11 +17,12 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from reskill_agents.directives import Directive
 from reskill_agents.environment import Split, Task
 from reskill_agents.envs import textworld_compact, textworld_text
 from reskill_agents.envs.textworld_compact import CompactKitchen
 from reskill_agents.envs.textworld_games import Game, Kitchen, make_games, start
-from reskill_agents.envs.textworld_script import CarelessCook
+from reskill_agents.envs.textworld_script import REMEDIES, CarelessCook
 from reskill_agents.envs.textworld_states import KnownStates
 from reskill_agents.envs.textworld_text import OBJECTIVE, TextKitchen
 from reskill_agents.errors import ConfigError
@@ -151,6 +152,10 @@ class TextWorldCooking:
         """A careless cook for one episode."""
         self._need_compact("a scripted actor")
         return CarelessCook(random.Random(f"cook/{seed}"))
+
+    def remedies(self) -> Sequence[Directive]:
+        """What a careless cook lacks; a clone is examined on it. No agent, creator or trial is told."""
+        return REMEDIES
 
     def _need_compact(self, what: str) -> None:
         if self.mode is not ObservationMode.COMPACT:

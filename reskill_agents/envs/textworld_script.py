@@ -6,12 +6,18 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from reskill_agents.directives import overlap
+from reskill_agents.directives import ActionClass, Criterion, Directive, Form, overlap
 from reskill_agents.environment import Choice, Observation
 from reskill_agents.envs.textworld_compact import NEEDED
 from reskill_agents.envs.textworld_map import GOAL, TOWARD, UNSEEN
 
 _TASK = frozenset({NEEDED})
+_APPLIANCE = ActionClass("appliance")
+READ = Directive(Form.SOON, ActionClass("book", "cookbook"))
+LOOK = Directive(Form.BEFORE, _APPLIANCE, ActionClass("look", "stove"))  # one of the two tells about both
+MATCH = Directive(Form.AMONG, _APPLIANCE, criterion=Criterion.MOST_TASK_WORDS)
+STOP = Directive(Form.AFTER, _APPLIANCE, ActionClass("meal", "prepare meal"))
+REMEDIES = (READ, LOOK, MATCH, STOP)  # with these a careless cook always wins
 
 
 @dataclass(frozen=True, slots=True)
