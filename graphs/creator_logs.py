@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from reskill_agents.assertions import EpisodeGrades, grade, load_assertions, save_assertions
 from reskill_agents.conformance import record_cases
@@ -21,6 +22,7 @@ from reskill_agents.errors import ConfigError
 from reskill_agents.graphs.checkpoint_logs import read_log_files
 from reskill_agents.graphs.creator import create
 from reskill_agents.graphs.creator_approval import answer_creation
+from reskill_agents.graphs.creator_checkpoints import state_types
 from reskill_agents.graphs.creator_prompts import transcript
 from reskill_agents.graphs.creator_review import review_of
 from reskill_agents.graphs.creator_state import (
@@ -163,6 +165,7 @@ async def checkpoints(folder: Path) -> AsyncIterator[BaseCheckpointSaver[str]]:
     except ImportError as error:
         raise ConfigError("a creation that waits needs langgraph-checkpoint-sqlite: reskill-agents[embed]") from error
     async with AsyncSqliteSaver.from_conn_string(str(folder / CHECKPOINTS_NAME)) as saver:
+        saver.serde = JsonPlusSerializer(allowed_msgpack_modules=state_types())
         yield saver
 
 

@@ -46,7 +46,7 @@ class RecordedChat(BaseChatModel):
         node = node_of({"prompt": str(messages[-1].content).rpartition("schema:")[2]})
         self.asked.append(node)
         usage = {"input_tokens": 100, "output_tokens": 10, "total_tokens": 110}
-        message = AIMessage(json.dumps(RECORD[node]), usage_metadata=usage)  # type: ignore[arg-type]
+        message = AIMessage(json.dumps(RECORD[node]), usage_metadata=usage)
         return ChatResult(generations=[ChatGeneration(message=message)])
 
     async def _agenerate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:

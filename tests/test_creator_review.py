@@ -74,6 +74,18 @@ async def test_a_creation_waits_for_a_person_and_goes_on_with_the_answer(episode
         await answer_creation(work, Decision(Ruling.APPROVE), saver, "t")
 
 
+async def test_a_checkpoint_brings_back_the_creators_own_types_only(
+    log: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = tmp_path / "out"
+    waiting = await create_from_logs([log], out, approve=True)
+    assert waiting.result.waiting
+    await decide(out, Decision(Ruling.APPROVE))
+    assert read_review(out).status is ReviewStatus.APPROVED
+    assert "unregistered type" not in caplog.text
+    assert "blocked" not in caplog.text.lower()
+
+
 async def test_waiting_needs_somewhere_to_wait(episodes: list[Episode]) -> None:
     with pytest.raises(ConfigError, match="checkpointer"):
         await create(episodes, EMPTY, approve=True)

@@ -140,8 +140,8 @@ def test_the_aggregator_comes_to_the_same_summary(workspace: Path) -> None:
                 rates.setdefault(configuration.name, []).append(loaded(run / "grading.json")["summary"]["pass_rate"])
     assert list(rates) == ["new_skill", "old_skill"]  # its delta is the first it meets minus the second
     summary = loaded(iteration / "benchmark.json")["run_summary"]
-    for configuration, some in rates.items():
-        assert summary[configuration]["pass_rate"]["mean"] == pytest.approx(sum(some) / len(some), abs=1e-4)
+    for name, some in rates.items():
+        assert summary[name]["pass_rate"]["mean"] == pytest.approx(sum(some) / len(some), abs=1e-4)
 
 
 def test_evals_name_tasks_and_what_is_expected(workspace: Path) -> None:
