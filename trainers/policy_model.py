@@ -18,7 +18,7 @@ from reskill_agents.trainers.config import LoraConfig, UpdateConfig
 from reskill_agents.trainers.sharding import cut_like, gathered, is_sharded
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from peft import LoraConfig as PeftLoraConfig
     from peft import PeftModel
@@ -116,7 +116,7 @@ def save_full(model: torch.nn.Module, folder: Path, *, write: bool = True) -> No
     base = cast("PreTrainedModel", cast("PeftModel", model).get_base_model() if is_adapted(model) else model)
     kind = next(one for one in type(base).__mro__ if not issubclass(one, FSDPModule))
     with torch.device("meta"):
-        plain = cast("PreTrainedModel", kind(base.config))
+        plain = cast("Callable[[object], PreTrainedModel]", kind)(base.config)
     plain.load_state_dict(weights, assign=True)
     plain.generation_config = base.generation_config
     plain.save_pretrained(folder)
@@ -132,7 +132,10 @@ def save_trained(model: torch.nn.Module, folder: Path, start: Path, *, write: bo
     if not write:
         return
     adapted.peft_config[_ADAPTER].base_model_name_or_path = str(start.resolve() if start.is_dir() else start)
-    adapted.save_pretrained(str(folder), **({"state_dict": whole} if whole is not None else {}))
+    if whole is None:
+        adapted.save_pretrained(str(folder))
+    else:
+        adapted.save_pretrained(str(folder), state_dict=whole)
 
 
 def load_trained(model: torch.nn.Module, folder: Path) -> None:

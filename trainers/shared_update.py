@@ -72,8 +72,9 @@ class LeadingUpdater(PolicyUpdater):
 
     @contextmanager
     def _together(self, method: str, *arguments: object, **named: object) -> Iterator[None]:
-        self.ranks.say(Call(method, arguments, named))
-        with self.ranks.working(method):
+        ranks = cast("Ranks", self.ranks)
+        ranks.say(Call(method, arguments, named))
+        with ranks.working(method):
             yield
 
 

@@ -107,7 +107,7 @@ class RowTrainer(GRPOTrainer):
         if self.accelerator.num_processes == 1:
             yield
             return
-        self.accelerator.gather = _itself  # type: ignore[method-assign]
+        self.accelerator.gather = _itself
         try:
             yield
         finally:
