@@ -183,7 +183,7 @@ class _Nodes:
             update["turn"] = turn + 1
         if play.stop is not None:
             return Command(goto=END, update=update)
-        update["skills"] += await self._observe(turn + 1, runtime)
+        update["skills"] = [*entered, *again, *await self._observe(turn + 1, runtime)]
         return Command(goto="act", update=update)
 
     async def observe(self, state: AgentState, *, runtime: Runtime[Play]) -> Command[str]:
@@ -206,7 +206,7 @@ class _Nodes:
 
     async def act(self, state: AgentState, *, runtime: Runtime[Play]) -> Command[str]:
         play, turn = runtime.context, state.get("turn", 0)
-        self._take(turn, state["messages"][-1], play)
+        self._take(turn, state.get("messages", [])[-1], play)
         return Command(goto="observe" if play.stop is None else END, update=AgentState(turn=turn + 1))
 
     async def _observe(self, turn: int, runtime: Runtime[Play]) -> list[FiredSkill]:

@@ -8,18 +8,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
 
 if TYPE_CHECKING:
     from transformers import Qwen3ForCausalLM
 
-    from reskill_agents.trainers.cloning import CloneOptimizers, CloneProgress
 
 EVERY = 100  # updates: some 20 s of cloning on a core, for 6 MB and less than 0.1 s of writing
+
+
+class Stateful(Protocol):
+    """The optimizers, or whatever else remembers."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that is remembered, in tensors and plain values."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse."""
+        ...
 
 
 class ResumableSource(Protocol):
@@ -50,11 +61,11 @@ class CloneCheckpoint:
     key: str = ""
     every: int = EVERY
 
-    def save(self, model: Qwen3ForCausalLM, optimizers: CloneOptimizers, progress: CloneProgress) -> None:
-        """Write the state after ``progress.step`` updates."""
+    def save(self, model: Qwen3ForCausalLM, optimizers: Stateful, progress: Mapping[str, float]) -> None:
+        """Write the state; ``progress``: the fields of a ``CloneProgress``."""
         content = {
             "key": self.key,
-            "progress": asdict(progress),
+            "progress": dict(progress),
             "model": model.state_dict(),
             "optimizers": optimizers.state_dict(),
             "source": self.source.state(),
@@ -66,7 +77,7 @@ class CloneCheckpoint:
             os.fsync(file.fileno())
         beside.replace(self.path)
 
-    def load(self, model: Qwen3ForCausalLM, optimizers: CloneOptimizers) -> Mapping[str, float] | None:
+    def load(self, model: Qwen3ForCausalLM, optimizers: Stateful) -> Mapping[str, float] | None:
         """Put everything back and return the fields of the progress; ``None``: there is nothing to go on from."""
         if not self.path.is_file():
             return None

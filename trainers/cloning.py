@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
@@ -189,7 +189,7 @@ def clone(
         if progress and state.step % 20 == 0:
             progress(state)
         if checkpoint and state.step % checkpoint.every == 0:
-            checkpoint.save(model, optimizers, state)
+            checkpoint.save(model, optimizers, asdict(state))
     model.eval()  # type: ignore[no-untyped-call]
     return state
 

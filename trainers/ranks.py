@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 import torch
 import torch.distributed as dist
@@ -81,7 +81,8 @@ class Ranks:
         limit = timedelta(seconds=self._timeout_s)
         try:
             PartialState(cpu=config.device == "cpu", timeout=limit)
-            self._orders = dist.new_group(backend="gloo", timeout=timedelta(seconds=self._wait_s))
+            group = dist.new_group(backend="gloo", timeout=timedelta(seconds=self._wait_s))
+            self._orders = cast("dist.ProcessGroup", group)
             self._figures = dist.new_group(backend="gloo", timeout=limit)
             store, _, _ = next(rendezvous("env://", self.rank, self.size, timeout=limit))
         except RuntimeError as error:

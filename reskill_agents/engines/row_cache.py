@@ -159,8 +159,8 @@ class Step:
             alike = np.flatnonzero(np.ceil(np.log2(count)) == size)
             room = max(1, SCORES // int(count[alike].max() * (start + count)[alike].max()))
             for chosen in np.split(alike, range(room, len(alike), room)):
-                tokens = np.concatenate([np.arange(first[one], first[one] + count[one]) for one in chosen])
-                columns = np.concatenate([np.arange(count[one]) for one in chosen])
+                tokens = np.concatenate([int(first[one]) + np.arange(int(count[one])) for one in chosen])
+                columns = np.concatenate([np.arange(int(count[one])) for one in chosen])
                 rows = torch.from_numpy(np.repeat(np.arange(len(chosen)), count[chosen])).to(device)
                 positions = torch.from_numpy(columns + np.repeat(start[chosen], count[chosen])).to(device)
                 part = cls(
