@@ -62,7 +62,8 @@ def start(
 def finish(processes: list[subprocess.Popen[str]]) -> list[tuple[int, str]]:
     """Exit status and last words of each rank."""
     try:
-        return [(process.wait(LIMIT_S), process.communicate()[1]) for process in processes]
+        words = [process.communicate(timeout=LIMIT_S)[1] for process in processes]
+        return [(process.returncode, said) for process, said in zip(processes, words, strict=True)]
     finally:
         for process in processes:
             process.kill()
