@@ -54,9 +54,17 @@ def start(
             environment |= {name: str(value) for name, value in names.items()} | {"MASTER_ADDR": "127.0.0.1"}
         command = [sys.executable, str(PROGRAM), what, str(policy), str(out), json.dumps(settings), *more]
         processes.append(
-            subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        )
+            subprocess.Popen(
+                command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                preexec_fn=_hear_interrupts,
+            )
+        )  # fmt: skip
     return processes
+
+
+def _hear_interrupts() -> None:
+    """What runs in the background ignores Ctrl-C, and so would its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def finish(processes: list[subprocess.Popen[str]]) -> list[tuple[int, str]]:
