@@ -16,6 +16,7 @@ from reskill_agents.environment import ScriptedWorld, Split
 from reskill_agents.graphs.blocking import run_blocking
 from reskill_agents.graphs.chat_templates import ChatTokenizer
 from reskill_agents.trainers.cloning import CloneProgress
+from reskill_agents.trainers.run_folder import write_atomically
 from reskill_agents.trainers.standin_gate import CloneGate, Examiner, Measurement
 
 if TYPE_CHECKING:
@@ -73,10 +74,8 @@ class CloneCurve:
 
         points = [point for point in read_curve(self.path) if point.updates < progress.step]
         points += [CurvePoint(progress.step, progress.loss, measured) for measured in run_blocking(measure())]
-        beside = self.path.with_suffix(".tmp")
         lines = (json.dumps(dataclasses.asdict(point), sort_keys=True) for point in points)
-        beside.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        beside.replace(self.path)
+        write_atomically(self.path, "".join(f"{line}\n" for line in lines))
 
 
 def read_curve(path: Path) -> list[CurvePoint]:

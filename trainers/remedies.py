@@ -19,6 +19,7 @@ from reskill_agents.environment import Environment, ScriptedWorld, Split
 from reskill_agents.errors import ConfigError
 from reskill_agents.induction_candidates import contradict
 from reskill_agents.selection import SkillSelector
+from reskill_agents.trainers.run_folder import write_atomically
 from reskill_agents.trainers.scripted import Advice, ScriptedEpisode, play_scripted
 from reskill_agents.trainers.standin_gate import library_of
 from reskill_agents.vocabulary import ActionVocabulary
@@ -200,5 +201,5 @@ def find_remedies(
         if kept["key"] == key:
             return tuple(grammar[number] for number in kept["best"])
     best = best_advice(world, grammar, vocabulary, episodes=episodes, seed=seed)
-    path.write_text(json.dumps({"key": key, "best": [grammar.index(one) for one in best]}), encoding="utf-8")
+    write_atomically(path, json.dumps({"key": key, "best": [grammar.index(one) for one in best]}))
     return best
