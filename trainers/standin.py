@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from reskill_agents.action_format import ActionFormat
 from reskill_agents.directives import Directive, sentence
@@ -37,6 +37,7 @@ from reskill_agents.trainers.cloning import CloneBudget, CloneProgress, clone
 from reskill_agents.trainers.curriculum import Curriculum
 from reskill_agents.trainers.encoding import EpisodeEncoder
 from reskill_agents.trainers.remedies import find_remedies
+from reskill_agents.trainers.run_folder import write_atomically
 from reskill_agents.trainers.scripted import Advice, play_scripted
 from reskill_agents.trainers.standin_gate import CloneGate, Examiner, Measurement, gate_problems
 from reskill_agents.trainers.standin_init import give_local_heads, put_counts_on_a_line
@@ -110,7 +111,7 @@ class StandinReport:
     def write(self, folder: Path) -> None:
         """Write it to ``folder``."""
         text = json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True)
-        (folder / REPORT_FILE).write_text(text + "\n", encoding="utf-8")
+        write_atomically(folder / REPORT_FILE, text + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> StandinReport:
@@ -147,9 +148,9 @@ def standin_tokenizer(world: ScriptedWorld, exploration: Exploration, *, max_len
     return build_tokenizer(world.vocabulary(), [*literals, *system], max_label=labels, max_length=max_length)
 
 
-def new_model(tokenizer: PreTrainedTokenizerFast, size: StandinSize, *, seed: int) -> Qwen3ForCausalLM:
-    """A model at its start, deterministic in ``seed``: random weights with the habits of :mod:`standin_init`."""
-    config = Qwen3Config(
+def policy_config(tokenizer: PreTrainedTokenizerBase, size: StandinSize, *, tied: bool = True) -> Qwen3Config:
+    """A policy of ``size`` for the words of ``tokenizer``; ``tied``: the head is the embedding."""
+    return Qwen3Config(
         vocab_size=len(tokenizer),
         hidden_size=size.hidden,
         intermediate_size=size.mlp,
@@ -158,11 +159,16 @@ def new_model(tokenizer: PreTrainedTokenizerFast, size: StandinSize, *, seed: in
         num_key_value_heads=size.heads,
         head_dim=size.hidden // size.heads,
         max_position_embeddings=size.max_context,
-        tie_word_embeddings=True,
+        tie_word_embeddings=tied,
         bos_token_id=None,
         eos_token_id=cast("int", tokenizer.eos_token_id),
         pad_token_id=cast("int", tokenizer.pad_token_id),
     )
+
+
+def new_model(tokenizer: PreTrainedTokenizerFast, size: StandinSize, *, seed: int) -> Qwen3ForCausalLM:
+    """A model at its start, deterministic in ``seed``: random weights with the habits of :mod:`standin_init`."""
+    config = policy_config(tokenizer, size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model: Qwen3ForCausalLM = Qwen3ForCausalLM(config).float()  # type: ignore[no-untyped-call]

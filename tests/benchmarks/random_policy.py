@@ -15,12 +15,12 @@ from pydoc_data import topics
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 from reskill_agents.action_format import ActionFormat
 from reskill_agents.envs.webshop import WebShopWorld
 from reskill_agents.graphs.messages import system_text
-from reskill_agents.trainers.standin import StandinSize
+from reskill_agents.trainers.standin import StandinSize, policy_config
 from reskill_agents.trainers.standin_tokenizer import (
     ASSISTANT,
     END,
@@ -70,21 +70,7 @@ def write_policy(
 ) -> int:
     """Write a policy whose next token is the number ``n`` in proportion to ``shares[n - 1]``; its parameters."""
     torch.manual_seed(0)
-    model = Qwen3ForCausalLM(
-        Qwen3Config(
-            vocab_size=len(tokenizer),
-            hidden_size=size.hidden,
-            intermediate_size=size.mlp,
-            num_hidden_layers=size.layers,
-            num_attention_heads=size.heads,
-            num_key_value_heads=size.heads,
-            head_dim=size.hidden // size.heads,
-            max_position_embeddings=size.max_context,
-            tie_word_embeddings=False,
-            pad_token_id=tokenizer.pad_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-        )
-    )
+    model = Qwen3ForCausalLM(policy_config(tokenizer, size, tied=False))
     with torch.no_grad():  # a large constant survives the normalisation as a bias for the head
         model.model.embed_tokens.weight[:, 0] = 1.0
         model.lm_head.weight[:, 0] = -_BIAS / size.hidden**0.5
