@@ -11,7 +11,7 @@ from reskill_agents.errors import ProposalError
 from reskill_agents.skill import Skill, digest_json
 from reskill_agents.trigger import Trigger
 
-RENDERER_VERSION = 1  # part of every library digest: the same skills rendered differently are another library
+RENDERER_VERSION = 2  # part of every library digest: the same skills rendered differently are another library
 DEFAULT_CAPACITY = 8  # the paper's limit on active skills
 
 
@@ -33,7 +33,11 @@ class SkillLibrary:
     @cached_property
     def digest(self) -> str:
         """``sha256-<hex>`` over the ordered skill digests and the renderer's version."""
-        return digest_json({"renderer": RENDERER_VERSION, "skills": [skill.digest for skill in self.skills]})
+        return self.digest_as(RENDERER_VERSION)
+
+    def digest_as(self, renderer: int) -> str:
+        """The digest that this library had under the given version of the renderer."""
+        return digest_json({"renderer": renderer, "skills": [skill.digest for skill in self.skills]})
 
     @cached_property
     def by_name(self) -> dict[str, Skill]:

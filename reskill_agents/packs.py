@@ -243,8 +243,8 @@ def _inspect(folder: Path) -> tuple[Pack | None, list[str]]:
     except ReSkillError as error:
         return None, [str(error)]
     cases: tuple[TriggerCase, ...] = ()
-    if lock is not None and lock.library != library.digest:
-        problems.append(f"{LOCK_NAME}: library {lock.library} is not that of the skills, {library.digest}")
+    if lock is not None and lock.library != (digest := library.digest_as(lock.renderer)):
+        problems.append(f"{LOCK_NAME}: library {lock.library} is not that of the skills, {digest}")
     if lock is not None and lock.conformance is not None:
         try:
             cases = parse_cases((folder / lock.conformance.path).read_text("utf-8"))

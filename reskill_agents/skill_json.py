@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from reskill_agents.errors import RunFolderError
-from reskill_agents.library import Operation, OperationKind, Proposal, SkillLibrary
+from reskill_agents.library import RENDERER_VERSION, Operation, OperationKind, Proposal, SkillLibrary
 from reskill_agents.skill import Skill
 from reskill_agents.trigger import Repeat, Trigger, TriggerKind
 
@@ -13,12 +13,16 @@ Json = Mapping[str, object]
 
 
 def library_to_json(library: SkillLibrary) -> dict[str, object]:
-    """Digest and skills in order."""
-    return {"digest": library.digest, "skills": [skill_to_json(skill) for skill in library]}
+    """Digest, the renderer's version that it is of, and skills in order."""
+    return {
+        "digest": library.digest,
+        "renderer": RENDERER_VERSION,
+        "skills": [skill_to_json(skill) for skill in library],
+    }
 
 
 def library_from_json(entry: object) -> SkillLibrary:
-    """The inverse; the digest must match.
+    """The inverse; the digest must match. What was written under an older renderer is read, and has another digest now.
 
     Raises:
         RunFolderError: when it is not the library that was written.
@@ -26,10 +30,11 @@ def library_from_json(entry: object) -> SkillLibrary:
     try:
         fields = _mapping(entry)
         library = SkillLibrary(tuple(skill_from_json(skill) for skill in _list(fields["skills"])))
+        digest = library.digest_as(int(str(fields.get("renderer", 1))))
     except (KeyError, TypeError, ValueError) as error:
         raise RunFolderError(f"not a library: {error!r}") from error
-    if library.digest != fields["digest"]:
-        raise RunFolderError(f"the library's digest is {library.digest}, the file says {fields['digest']}")
+    if digest != fields["digest"]:
+        raise RunFolderError(f"the library's digest is {digest}, the file says {fields['digest']}")
     return library
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from reskill_agents.errors import RunFolderError, StoreError
-from reskill_agents.library import SkillLibrary
+from reskill_agents.library import RENDERER_VERSION, SkillLibrary
 from reskill_agents.live_records import Activation, ActivationKind, ActiveLibrary, Namespace, TrialRecord
 from reskill_agents.skill_json import library_from_json, library_to_json
 from reskill_agents.store_tenant import Database, Tenant, from_json, to_json
@@ -60,7 +60,7 @@ class Serving(Tenant):
         known = self._libraries.get(digest)
         if known is not None:
             return known
-        if digest == _EMPTY.digest:
+        if digest in _EMPTY_DIGESTS:
             return _EMPTY
         [item] = self._get_items([(self._path("libraries"), digest)])
         if item is None:
@@ -250,6 +250,9 @@ class Serving(Tenant):
 
 
 _EMPTY = SkillLibrary()
+_EMPTY_DIGESTS = frozenset(
+    _EMPTY.digest_as(version) for version in range(1, RENDERER_VERSION + 1)
+)  # it need not be written
 
 
 def _number(value: int) -> str:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from trl.trainer import utils as trl_utils
 
 from reskill_agents.errors import EngineMismatch
 from reskill_agents.trainers.config import LossType, UpdateConfig
@@ -182,6 +183,24 @@ def test_only_trained_tokens_and_rows_with_advantage_carry_gradient(policy: Path
     before = {name: value.clone() for name, value in under_test.weights().items()}
     assert under_test.update(rows, episodes=7).rows == 0
     assert all(torch.equal(value, under_test.weights()[name]) for name, value in before.items())
+
+
+def test_the_head_sees_trained_positions_alone(policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a row of pages the policy's own words are few; the head is the dearest layer where a vocabulary is large."""
+    seen = []
+    function = trl_utils._ChunkedLogProbFunction
+    apply = function.apply
+
+    def spy(hidden: torch.Tensor, *rest: object) -> object:
+        seen.append(len(hidden))
+        return apply(hidden, *rest)
+
+    monkeypatch.setattr(function, "apply", spy)
+    training = updater(policy, tmp_path)
+    rows = sampled_rows(training, noise=0.1)
+    seen.clear()
+    report = training.update(rows, episodes=7)
+    assert sum(seen) == report.trained_tokens < sum(len(row.token_ids) for row in rows)
 
 
 def test_rows_of_other_weights_are_refused_and_change_nothing(policy: Path, tmp_path: Path) -> None:

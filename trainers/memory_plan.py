@@ -24,7 +24,8 @@ _TRAINER_EXTRA_GB = 1.0  # CUDA context and the allocator's slack
 _LAYER_BYTES = (
     34  # bytes a token, layer and hidden unit of one block in 16 bits with fused attention (Korthikanti et al. 2022)
 )
-_LOGIT_COPIES = 3  # logits, log-softmax and its gradient, in float32
+_HEAD_TILE = (4096, 32768)  # trained tokens x vocabulary: TRL's head holds logits of no more than these at a time
+_TILE_COPIES = 2  # scores and what becomes of them, in float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +118,9 @@ def trainer_parts(shape: ModelShape, needs: TrainerNeeds) -> list[Part]:
     activations = wide + shape.layers * kept if needs.checkpointing else shape.layers * wide
     how = "checkpointed" if needs.checkpointing else "kept"
     parts.append(Part("activations", activations, f"{needs.batch_tokens:,} tokens, {how}", estimate=True))
-    logits = _LOGIT_COPIES * 4 * shape.vocabulary * needs.batch_tokens
-    parts.append(Part("logits", logits, f"{needs.batch_tokens:,} x {shape.vocabulary:,} x {_LOGIT_COPIES} x 4 B", True))
+    tokens, words = min(needs.batch_tokens, _HEAD_TILE[0]), min(shape.vocabulary, _HEAD_TILE[1])
+    logits = _TILE_COPIES * 4 * tokens * words
+    parts.append(Part("logits", logits, f"tiles of {tokens:,} x {words:,} x {_TILE_COPIES} x 4 B", estimate=True))
     parts.append(Part("context", _TRAINER_EXTRA_GB * GB, "CUDA and allocator", estimate=True))
     return parts
 

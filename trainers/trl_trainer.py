@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from datasets import Dataset  # type: ignore[import-untyped]
+from trl.trainer import utils as trl_utils
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     from peft import PeftConfig
     from torch.optim.lr_scheduler import LRScheduler
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from trl.trainer.utils import FusedCausalLMOutput
 
+_UNSCORED = -100  # a label that TRL's head leaves out
 _BY_MEAN_OF_ROWS = (LossType.DR_GRPO, LossType.GRPO, LossType.SAPO, LossType.LUSPO)
 
 
@@ -121,12 +124,11 @@ class RowTrainer(GRPOTrainer):
 
     @torch.no_grad()
     def logps(self, model: torch.nn.Module, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Log-probs of ``completion_ids`` under ``model`` at the run's temperature, nats, on the CPU."""
+        """Log-probs of the trained tokens of ``completion_ids`` under ``model`` at the run's temperature, nats, on the CPU."""
         ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1).to(self.accelerator.device)
-        logps, _, _ = GRPOTrainer._get_per_token_logps_and_entropies(
-            self, model, ids, torch.ones_like(ids), inputs["completion_ids"].size(1)
-        )
-        return cast("torch.Tensor", logps).float().cpu()
+        trained = inputs["tool_mask"].to(self.accelerator.device)
+        scored = self._scored(model, ids, torch.ones_like(ids), trained)
+        return cast("torch.Tensor", scored.log_probs)[:, -trained.size(1) :].float().cpu()
 
     def reference_logps(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """The same under the start policy: a second model, or this one without its adapters."""
@@ -140,15 +142,44 @@ class RowTrainer(GRPOTrainer):
         self._rows = {name: tensor.to(self.accelerator.device) for name, tensor in generation_batch.items()}
         return self._rows
 
-    def _get_per_token_logps_and_entropies(self, model, input_ids, *args, **kwargs):  # type: ignore[no-untyped-def]
-        result = super()._get_per_token_logps_and_entropies(model, input_ids, *args, **kwargs)
-        self._logps = result[0].detach().float()
+    def _get_per_token_logps_and_entropies(self, model, input_ids, attention_mask, *_args, **_kwargs):  # type: ignore[no-untyped-def]
+        trained = self._rows["tool_mask"]
+        scored = self._scored(model, input_ids, attention_mask, trained)
+        logps, entropy = (values[:, -trained.size(1) :] for values in (scored.log_probs, scored.entropy))
+        self._logps = logps.detach().float()
         if self.correction_cap is not None:
-            trained = self._rows["tool_mask"].bool()
             ratio = torch.exp(self._logps - self._rows["sampling_per_token_logps"])
-            self._weights = torch.where(trained, ratio, 1.0)
+            self._weights = torch.where(trained.bool(), ratio, 1.0)
             self._rows["importance_sampling_ratio"] = self._weights.clamp(max=self.correction_cap)
-        return result
+        return logps, entropy, scored.aux_loss
+
+    def _scored(
+        self, model: torch.nn.Module, ids: torch.Tensor, attention_mask: torch.Tensor, trained: torch.Tensor
+    ) -> FusedCausalLMOutput:
+        """Log-probs and entropies of next tokens, nats, and the auxiliary loss of a mixture of experts.
+
+        Pages are most of a row, and no loss reads what the policy would have said there: the head sees the trained
+        positions alone, all others are 0.
+        """
+        width = trained.size(1)
+        labels = ids.clone()
+        labels[:, :-width] = _UNSCORED
+        labels[:, -width:].masked_fill_(trained == 0, _UNSCORED)
+        wanted = {"output_router_logits": True} if self.aux_loss_enabled else {}
+        with self.accelerator.autocast(), _scored_positions_only():
+            outputs = model(input_ids=ids, attention_mask=attention_mask, labels=labels, fused_lm_head=True, **wanted)
+        return cast("FusedCausalLMOutput", outputs)
+
+
+@contextmanager
+def _scored_positions_only() -> Iterator[None]:
+    """TRL picks the labelled positions before the head on GPUs only; on a CPU it pays as well."""
+    on_gpu = trl_utils._use_triton
+    trl_utils._use_triton = lambda device: device.type == "cpu" or on_gpu(device)
+    try:
+        yield
+    finally:
+        trl_utils._use_triton = on_gpu
 
 
 def make_trainer(
