@@ -40,7 +40,7 @@ _GRAMMAR = ActionVocabulary(
     literals=tuple(ActionClass(c.kind, c.text) for c in STEPS if c.text not in REMEDIES),
 )
 _LINE = re.compile(r"^(\d+) (\w+) > (.+)$", re.MULTILINE)
-_ADVICE = re.compile(r"\*\*Action:\*\* (.+)")
+_ADVICE = re.compile(r"^(?:\*\*Action:\*\* )?(.+)$", re.MULTILINE)
 _CHOSEN = re.compile(r"\d+")
 
 

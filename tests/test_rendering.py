@@ -10,7 +10,6 @@ from reskill_agents import Skill
 from reskill_agents.directives import ActionClass, Criterion, Directive, Form, body_for, sentence
 from reskill_agents.rendering import join_blocks, render_skill, render_skills
 
-
 _BUY, _OPTION = ActionClass("button", "buy now"), ActionClass("option")
 ALL_DIRECTIVES = (
     Directive(Form.BEFORE, _BUY, other=ActionClass("option", named=True)),
