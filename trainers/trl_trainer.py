@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
 from datasets import Dataset  # type: ignore[import-untyped]
-from trl.trainer import utils as trl_utils
+from trl.trainer import utils
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
@@ -25,10 +25,18 @@ if TYPE_CHECKING:
     from peft import PeftConfig
     from torch.optim.lr_scheduler import LRScheduler
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-    from trl.trainer.utils import FusedCausalLMOutput
 
+_TRL: Any = utils  # not all that we set there is exported
 _UNSCORED = -100  # a label that TRL's head leaves out
 _BY_MEAN_OF_ROWS = (LossType.DR_GRPO, LossType.GRPO, LossType.SAPO, LossType.LUSPO)
+
+
+class _Scored(Protocol):
+    """What TRL's head says where it is given labels."""
+
+    log_probs: torch.Tensor
+    entropy: torch.Tensor
+    aux_loss: torch.Tensor | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +136,7 @@ class RowTrainer(GRPOTrainer):
         ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1).to(self.accelerator.device)
         trained = inputs["tool_mask"].to(self.accelerator.device)
         scored = self._scored(model, ids, torch.ones_like(ids), trained)
-        return cast("torch.Tensor", scored.log_probs)[:, -trained.size(1) :].float().cpu()
+        return scored.log_probs[:, -trained.size(1) :].float().cpu()
 
     def reference_logps(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """The same under the start policy: a second model, or this one without its adapters."""
@@ -155,7 +163,7 @@ class RowTrainer(GRPOTrainer):
 
     def _scored(
         self, model: torch.nn.Module, ids: torch.Tensor, attention_mask: torch.Tensor, trained: torch.Tensor
-    ) -> FusedCausalLMOutput:
+    ) -> _Scored:
         """Log-probs and entropies of next tokens, nats, and the auxiliary loss of a mixture of experts.
 
         Pages are most of a row, and no loss reads what the policy would have said there: the head sees the trained
@@ -168,18 +176,18 @@ class RowTrainer(GRPOTrainer):
         wanted = {"output_router_logits": True} if self.aux_loss_enabled else {}
         with self.accelerator.autocast(), _scored_positions_only():
             outputs = model(input_ids=ids, attention_mask=attention_mask, labels=labels, fused_lm_head=True, **wanted)
-        return cast("FusedCausalLMOutput", outputs)
+        return cast("_Scored", outputs)
 
 
 @contextmanager
 def _scored_positions_only() -> Iterator[None]:
     """TRL picks the labelled positions before the head on GPUs only; on a CPU it pays as well."""
-    on_gpu = trl_utils._use_triton
-    trl_utils._use_triton = lambda device: device.type == "cpu" or on_gpu(device)
+    on_gpu = _TRL._use_triton
+    _TRL._use_triton = lambda device: device.type == "cpu" or on_gpu(device)
     try:
         yield
     finally:
-        trl_utils._use_triton = on_gpu
+        _TRL._use_triton = on_gpu
 
 
 def make_trainer(
