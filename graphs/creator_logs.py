@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.util import find_spec
@@ -19,6 +19,7 @@ from reskill_agents.conformance import record_cases
 from reskill_agents.episode_logs import LogProblem
 from reskill_agents.episodes import Episode
 from reskill_agents.errors import ConfigError
+from reskill_agents.folder_lock import lock_folder
 from reskill_agents.graphs.checkpoint_logs import read_log_files
 from reskill_agents.graphs.creator import create
 from reskill_agents.graphs.creator_approval import answer_creation
@@ -106,12 +107,26 @@ async def create_from_logs(
         LogError: when a file cannot be read at all.
         ConfigError: ``approve`` without ``out``.
         ReviewError: when the decisions in ``out`` cannot be read.
+        RunFolderError: another process creates or decides in ``out``.
     """
     if approve and out is None:
         raise ConfigError("approve=True needs a folder to wait in")
+    with lock_folder(out) if out else nullcontext():
+        return await _create(files, out, author, library or SkillLibrary(), lineage or {}, seed, config, approve)
+
+
+async def _create(
+    files: Sequence[Path],
+    out: Path | None,
+    author: Author | None,
+    before: SkillLibrary,
+    lineage: Mapping[str, Lineage],
+    seed: int,
+    config: CreationConfig | None,
+    approve: bool,
+) -> LogCreation:
     reading = read_log_files(files)
     settings = config or strict_config()
-    before = library or SkillLibrary()
     verdicts = past_verdicts(out) if out else ()
     thread = _thread(files, before, seed, author, len(verdicts))
 
@@ -129,7 +144,6 @@ async def create_from_logs(
         )
 
     if out is not None and (approve or (author is not None and find_spec(_SAVER) is not None)):
-        out.mkdir(parents=True, exist_ok=True)
         async with checkpoints(out) as checkpointer:
             result = await run(checkpointer)
     else:
@@ -138,7 +152,7 @@ async def create_from_logs(
     creation = LogCreation(result, after, len(reading.episodes), reading.problems)
     if out is not None:
         review = review_of(result, before, reading.episodes, thread if approve else "")
-        _write(creation, review, out, reading.episodes, lineage or {})
+        _write(creation, review, out, reading.episodes, lineage)
     return creation
 
 
@@ -189,7 +203,6 @@ def write_library(
 def _write(
     creation: LogCreation, review: Review, out: Path, episodes: Sequence[Episode], lineage: Mapping[str, Lineage]
 ) -> None:
-    out.mkdir(parents=True, exist_ok=True)
     result = creation.result
     save_assertions(result.assertions, out / "assertions.json")
     write_library(out, creation.library, episodes, lineage, tested=False)
@@ -226,24 +239,26 @@ async def decide(folder: Path, decision: Decision) -> SkillLibrary:
         ReviewError: there is nothing to decide, or the decision does not fit.
         SkillError: an edited or admitted skill holds what no approval can let in.
         ProposalError: the decision does not apply to the library.
+        RunFolderError: another process creates or decides in ``folder``.
     """
-    review = read_review(folder)
-    if review.proposal is None and not review.quarantine:
-        raise ReviewError(f"{folder}: nothing was proposed, there is nothing to decide")
-    final = decided(decision, review.proposal, review.before, review.quarantine)
-    await _resume(folder, review, decision)
-    after = final.apply(review.before) if final else review.before
-    library = folder / "library"
-    lineage = read_pack(library).lineage if library.is_dir() else {}
-    kept = {name: line for name, line in lineage.items() if name in review.before.by_name}
-    said = Lineage(evidence={"tested": False, "approved": True})
-    export_pack(after, library, lineage={skill.name: kept.get(skill.name, said) for skill in after})
-    memory = VerdictFile(folder / VERDICTS_NAME)
-    for proposal in _remembered(decision, final, review):
-        memory.append(PersonsVerdict(proposal, final is not None, decision.reason))
-    status = ReviewStatus.APPROVED if final else ReviewStatus.REJECTED
-    write_review(folder, replace(review, status=status, thread=""), decision)
-    return after
+    with lock_folder(folder):
+        review = read_review(folder)
+        if review.proposal is None and not review.quarantine:
+            raise ReviewError(f"{folder}: nothing was proposed, there is nothing to decide")
+        final = decided(decision, review.proposal, review.before, review.quarantine)
+        await _resume(folder, review, decision)
+        after = final.apply(review.before) if final else review.before
+        library = folder / "library"
+        lineage = read_pack(library).lineage if library.is_dir() else {}
+        kept = {name: line for name, line in lineage.items() if name in review.before.by_name}
+        said = Lineage(evidence={"tested": False, "approved": True})
+        export_pack(after, library, lineage={skill.name: kept.get(skill.name, said) for skill in after})
+        memory = VerdictFile(folder / VERDICTS_NAME)
+        for proposal in _remembered(decision, final, review):
+            memory.append(PersonsVerdict(proposal, final is not None, decision.reason))
+        status = ReviewStatus.APPROVED if final else ReviewStatus.REJECTED
+        write_review(folder, replace(review, status=status, thread=""), decision)
+        return after
 
 
 def _remembered(decision: Decision, final: Proposal | None, review: Review) -> list[Proposal]:

@@ -14,6 +14,11 @@ from reskill_agents.run_lines import Creation, Proposed, Score
 from reskill_agents.run_view import RunView, Trial
 
 SPLITS = {"valid": "validation", "seen_test": "seen test", "unseen_test": "unseen test"}
+_WHERE = {  # which result a run is known by, the first there is
+    "unseen_test": "on kinds of tasks it never trained on",
+    "seen_test": "on held-out tasks",
+    "valid": "on validation tasks",
+}
 CONDITIONS = (  # (policy, library) and how it is called, in the order of the table
     ("before", "none", "before, without library"),
     ("before", "skills", "before, with library"),
@@ -79,8 +84,12 @@ class Block:
         return next((score for p, lib, _, score in self.scores if (p, lib) == (policy, library)), None)
 
 
-def blocks(view: RunView, splits: Sequence[str] = ("seen_test", "unseen_test")) -> list[Block]:
-    """Scores by split, all tasks first, then tag by tag where tags differ."""
+def blocks(view: RunView) -> list[Block]:
+    """Scores by split, all tasks first, then tag by tag where tags differ; of validation where no test was opened."""
+    return _blocks(view, ("seen_test", "unseen_test")) or _blocks(view, ("valid",))
+
+
+def _blocks(view: RunView, splits: Sequence[str]) -> list[Block]:
     found: list[Block] = []
     for split in splits:
         played = [e for e in view.evaluations if e.split == split]
@@ -140,24 +149,24 @@ def _with_end(fate: Fate, view: RunView) -> Fate:
 
 def headline(view: RunView) -> str:
     """The result in a sentence or two; says what is missing when the run is not finished."""
-    split = next((s for s in ("unseen_test", "seen_test") if view.evaluation("after", "none", s)), None)
+    split = next((s for s in _WHERE if view.evaluation("after", "none", s)), None)
     if split is None:
         return f"Not finished: {len(view.steps)} of {view.config.get('steps', '?')} steps so far, not evaluated yet."
-    where = {"unseen_test": "on kinds of tasks it never trained on", "seen_test": "on held-out tasks"}[split]
+    where = _WHERE[split]
     without = view.evaluation("after", "none", split)
     with_skills = view.evaluation("after", "skills", split)
     start = view.evaluation("before", "none", split)
-    parts = []
+    parts, on = [], "" if start else f" {where}"
     if start:
         parts.append(f"The agent began by solving {_percent(start.total)} {where}.")
     if with_skills:
         count = len(view.library.library)
         parts.append(
-            f"It now solves {_percent(with_skills.total)} with its library of {count} "
+            f"It now solves {_percent(with_skills.total)}{on} with its library of {count} "
             f"skill{'s' if count != 1 else ''}, and {_percent(without.total) if without else '?'} without it."
         )
     elif without:
-        parts.append(f"It now solves {_percent(without.total)}; it has no skills.")
+        parts.append(f"It now solves {_percent(without.total)}{on}; it has no skills.")
     return " ".join(parts)
 
 
@@ -169,7 +178,8 @@ def score_table(view: RunView) -> Table:
     """The table a run ends with, for a terminal: splits side by side, all tasks first, then tag by tag."""
     found = blocks(view)
     splits = list(dict.fromkeys(block.split for block in found))
-    table = Table(title="Success (± standard error) and mean score", title_justify="left", box=SIMPLE_HEAD)
+    title = "Success (± standard error) and mean score"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, min_width=len(title))
     table.add_column("")
     for split in splits:
         table.add_column(SPLITS.get(split, split), justify="right", no_wrap=True)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,7 +22,8 @@ from reskill_agents.cli import app
 from reskill_agents.cli_review import visible
 from reskill_agents.creator_model import ClientConfig
 from reskill_agents.episode_logs import episode_to_json
-from reskill_agents.errors import ConfigError, SkillError
+from reskill_agents.errors import ConfigError, RunFolderError, SkillError
+from reskill_agents.folder_lock import lock_folder
 from reskill_agents.graphs.creator import CreationConfig, OfflineAuthor, create
 from reskill_agents.graphs.creator_approval import answer_creation
 from reskill_agents.graphs.creator_author import ModelAuthor, author_of
@@ -235,3 +239,29 @@ async def test_episodes_that_carried_the_proposal_are_its_runs(episodes: list[Ep
     benchmark = json.loads((tmp_path / "out" / "skill-creator" / "iteration-1" / "benchmark.json").read_text())
     assert set(benchmark["run_summary"]) == {"new_skill", "old_skill", "delta"}
     assert benchmark["run_summary"]["delta"]["pass_rate"] == "+0.00"
+
+
+async def test_one_process_at_a_time_creates_and_decides_in_a_folder(log: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "reskill_agents.cli", "create", "--log", str(log), "--out", str(out)]
+    with lock_folder(out):
+        other = subprocess.run(command, capture_output=True, text=True, check=False)
+        with pytest.raises(RunFolderError, match="in use"):
+            await decide(out, Decision(Ruling.APPROVE))
+    told = f"reskill: {out} is in use by process {os.getpid()}; wait for it or name another folder\n"
+    assert (other.returncode, other.stderr) == (2, told)
+    assert [path.name for path in out.iterdir()] == [".lock"]
+
+
+def test_of_two_creations_at_once_one_is_whole(log: Path, tmp_path: Path) -> None:
+    """Each is told about the other or comes after it; what is in the folder is of one of them."""
+    alone, out = tmp_path / "alone", tmp_path / "out"
+    reskill("create", "--log", log, "--out", alone, "--approve")
+    command = [sys.executable, "-m", "reskill_agents.cli", "create", "--log", str(log), "--out", str(out), "--approve"]
+    both = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for _ in "12"]
+    said = [process.communicate()[1] for process in both]
+    assert 0 in [process.returncode for process in both]
+    for process, words in zip(both, said, strict=True):
+        assert process.returncode == 0 or "is in use by process" in words, words
+    insights = [json.loads((folder / "report.json").read_text())["insights"] for folder in (alone, out)]
+    assert insights[0] == insights[1]

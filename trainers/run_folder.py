@@ -19,7 +19,6 @@ Files are replaced atomically; logs only grow. One process at a time: it holds `
 
 from __future__ import annotations
 
-import fcntl
 import importlib.metadata
 import json
 import os
@@ -32,6 +31,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from reskill_agents.errors import ConfigError, RunFolderError
+from reskill_agents.folder_lock import lock_folder
 from reskill_agents.trainers.config import RunConfig
 
 _LIBRARIES = (
@@ -68,8 +68,7 @@ class RunFolder:
         self.path = path
         self.config = config
         self._files: dict[Log, IO[bytes]] = {}
-        path.mkdir(parents=True, exist_ok=True)
-        self._lock = _take_lock(path / ".lock")
+        self._lock = lock_folder(path)
         try:
             self._check(resume)
             self.write_text("config.json", config.model_dump_json(indent=2) + "\n")
@@ -160,21 +159,6 @@ class RunFolder:
     def _close(self, log: Log) -> None:
         if log in self._files:
             self._files.pop(log).close()
-
-
-def _take_lock(path: Path) -> IO[str]:
-    file = path.open("a+")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.seek(0)
-        owner = file.read().strip() or "another process"
-        file.close()
-        raise RunFolderError(f"{path.parent} is in use by {owner}; wait for it or name another folder") from error
-    file.truncate(0)
-    file.write(f"process {os.getpid()}")
-    file.flush()
-    return file
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -232,6 +232,7 @@ def make_trainer(
         save_strategy="no",
         logging_strategy="no",
         disable_tqdm=True,
+        ddp_find_unused_parameters=False,  # every weight takes part; one that does not would drift apart unseen
     )
     with warnings.catch_warnings():
         if adapters is not None:  # peft 0.21 asks newer transformers for a name they gave another one

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from reskill_agents.ab.budget import Tokens
 from reskill_agents.errors import RunFolderError
+from reskill_agents.folder_lock import lock_folder
 from reskill_agents.trials.arm import Arm
 
 LOG_NAME = "runs.jsonl"
@@ -86,17 +87,16 @@ class RunLog:
     """
 
     def __init__(self, folder: Path, identity: dict[str, str]) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.records: dict[tuple[str, int, Arm], RunRecord] = {}
         self.looks: list[Look] = []
+        self._lock = lock_folder(folder)
         self._file: IO[bytes] = (folder / LOG_NAME).open("ab")
         try:
-            _lock(self._file, folder)
             _check_identity(folder, identity)
             self._read()
         except BaseException:
-            self._file.close()
+            self._close()
             raise
 
     def __enter__(self) -> Self:
@@ -105,7 +105,11 @@ class RunLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._close()
+
+    def _close(self) -> None:
         self._file.close()
+        self._lock.close()
 
     def append(self, line: RunRecord | Look) -> None:
         """Write one line; it is on its way to the disk when this returns."""
@@ -170,14 +174,3 @@ def _check_identity(folder: Path, identity: dict[str, str]) -> None:
             f"{key} was {known.get(key) if isinstance(known, dict) else known!r}, is {identity[key]}" for key in wrong
         )
         raise RunFolderError(f"{folder} holds another comparison ({told}); take another folder")
-
-
-def _lock(file: IO[bytes], folder: Path) -> None:
-    try:
-        import fcntl
-    except ImportError:  # Windows: nothing stops a second process there
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        raise RunFolderError(f"{folder} is in use by another process") from error
