@@ -110,7 +110,7 @@ def last_lines(text: str) -> tuple[str, ...]:
     return tuple(line[:300] for line in said[-_LAST:])
 
 
-def run(part: Part, logs: Path, make: Sequence[str] = ("make", "--no-print-directory")) -> Outcome:
+def run(part: Part, logs: Path, make: Sequence[str] = ("make", "--silent", "--no-print-directory")) -> Outcome:
     """Run it, with its output in ``logs`` and here."""
     logs.mkdir(parents=True, exist_ok=True)
     log = logs / f"{part.name}.log"
