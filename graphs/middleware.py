@@ -1,6 +1,6 @@
 """Skills inside ``langchain.agents.create_agent``: one middleware, the user's messages untouched.
 
-Needs ``langchain>=1.0``. The skills that entered live in a private state channel by anchor; each model call renders
+Needs ``langchain>=1.2.11``. The skills that entered live in a private state channel by anchor; each model call renders
 them at the same anchors, so the prompts of consecutive calls are prefixes of one another.
 """
 

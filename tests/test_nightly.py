@@ -97,6 +97,14 @@ def test_parts_that_do_not_run_keep_their_last_record(makefile: Path) -> None:
     assert after["bad"] == before["bad"]
 
 
+def test_a_part_that_ran_elsewhere_meanwhile_keeps_its_record(makefile: Path) -> None:
+    with (makefile / "Makefile").open("a") as file:
+        file.write(f"long:\n\t@echo '{json.dumps({'parts': {'good': 'ran'}})}' > {makefile}/night.json\n")
+    _, parts = night(makefile, "long=x")
+    assert parts["good"] == "ran"
+    assert parts["long"]["passed"]
+
+
 def test_a_part_that_there_is_not_is_refused(makefile: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         night(makefile, "good=x", "--only", "god")

@@ -107,7 +107,7 @@ def kill_one(policy: Path, run_dir: Path, number: int, after_s: float) -> Kill |
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Kill, resume, compare; print or write the record."""
+    """Kill, resume, compare; print the record, and the sum of it in one line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
@@ -120,6 +120,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.out is not None:
         options.out.write_text(text + "\n", "utf-8")
     print(text)
+    kills, compared, seconds = record["kills"], record["runs_compared"], record["unbroken_s"]
+    print(f"{kills} kills, {compared} runs compared, all equal; unbroken {seconds} s")
 
 
 def _record(kills: int, rng: random.Random, folder: Path) -> dict[str, object]:

@@ -4,7 +4,8 @@
 
 Each part is a target of the Makefile with the environment that it runs in. A part that fails does not keep the next from
 running; the exit status is 1 at the end if one did. The record is written after every part, so a night that was cut short
-keeps what it had; parts that were not run this time keep their last record, each with its own commit and date.
+keeps what it had; parts that were not run this time, or that ran elsewhere meanwhile, keep their last record, each with its
+own commit and date.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class Outcome:
         seconds: of wall time, an environment that had to be built included.
         load: average number of processes that wanted a core in the minute before the start, and cores.
         date: of the start, UTC.
-        commit: that was checked out; ``+`` behind it: with changes.
+        commit: that was checked out at the start; ``+`` behind it: with changes.
         versions: of what the environment held at the end.
         output: the last lines that say something.
     """
@@ -109,11 +110,11 @@ def last_lines(text: str) -> tuple[str, ...]:
     return tuple(line[:300] for line in said[-_LAST:])
 
 
-def run(part: Part, logs: Path, make: Sequence[str] = ("make", "--no-print-directory")) -> Outcome:
+def run(part: Part, logs: Path, make: Sequence[str] = ("make", "--silent", "--no-print-directory")) -> Outcome:
     """Run it, with its output in ``logs`` and here."""
     logs.mkdir(parents=True, exist_ok=True)
     log = logs / f"{part.name}.log"
-    load, date, began = os.getloadavg()[0], datetime.now(UTC), time.monotonic()
+    load, date, checked_out, began = os.getloadavg()[0], datetime.now(UTC), commit(), time.monotonic()
     with log.open("wb") as file:
         status = subprocess.run(
             [*make, part.name], cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, check=False
@@ -125,7 +126,7 @@ def run(part: Part, logs: Path, make: Sequence[str] = ("make", "--no-print-direc
         round(time.monotonic() - began, 1),
         (round(load, 1), os.cpu_count() or 1),
         date.isoformat(timespec="seconds"),
-        commit(),
+        checked_out,
         versions(part.environment),
         last_lines(log.read_text("utf-8", errors="replace")),
     )
@@ -138,7 +139,7 @@ def read(record: Path) -> dict[str, object]:
 
 def write(record: Path, parts: dict[str, object]) -> None:
     """The record, whole or as it was."""
-    unfinished = record.with_suffix(".tmp")
+    unfinished = record.with_suffix(f".{os.getpid()}.tmp")
     unfinished.write_text(json.dumps({"format": "reskill-nightly/1", "parts": parts}, indent=1) + "\n", "utf-8")
     unfinished.replace(record)
 
@@ -154,14 +155,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     wanted = options.only.split() or [part.name for part in options.parts]
     if unknown := set(wanted) - {part.name for part in options.parts}:
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
-    kept, failed = read(options.out), []
+    failed = []
     for part in options.parts:
         if part.name not in wanted:
             continue
         print(f"{part.name} ...", flush=True)
         outcome = run(part, options.logs)
-        kept[part.name] = asdict(outcome)
-        write(options.out, kept)
+        write(options.out, read(options.out) | {part.name: asdict(outcome)})
         print(
             f"  {'passed' if outcome.passed else 'FAILED'} after {outcome.seconds} s: {' | '.join(outcome.output)}",
             flush=True,
