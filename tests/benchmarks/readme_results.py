@@ -45,8 +45,16 @@ def study_block(name: str, command: str, results: Path = RESULTS) -> str:
         return f"No final run of `{command}` is committed yet."
     text = [f"`{command}`, {view.done} of {view.expected} final runs: {conditions(plan)}"]
     for one in view.parts:
-        if any(row[1 if plan.worlds[one.part.world].adapts else 2] != "0" for row in one.accuracy.rows):
-            text += [*([f"{one.part.title}, {one.where}:"] if len(view.parts) > 1 else []), one.accuracy.markdown()]
+        seeds = 1 if plan.worlds[one.part.world].adapts else 2  # the column
+        table = one.accuracy
+        run = tuple(row for row in table.rows if row[seeds] != "0")
+        if run:
+            text += [
+                *([f"{one.part.title}, {one.where}:"] if len(view.parts) > 1 else []),
+                Table(table.head, run).markdown(),
+            ]
+        if open_arms := [row[0] for row in table.rows if row not in run]:
+            text.append(f"{one.part.title}, not run yet: {', '.join(open_arms)}.")
     return "\n\n".join([*text, *(f"- {warning}" for warning in view.warnings)])
 
 

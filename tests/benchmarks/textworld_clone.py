@@ -9,11 +9,12 @@ Reads what the first command left: the curve, the report of the examination, and
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from reskill_agents.run_summary import CONDITIONS
-from reskill_agents.run_view import read_run
+from reskill_agents.run_summary import CONDITIONS, fates
+from reskill_agents.run_view import RunView, read_run
 from reskill_agents.trainers.clone_curve import CURVE_FILE, CurvePoint, read_curve
 from reskill_agents.trainers.standin import StandinReport
 from reskill_agents.trainers.standin_gate import Measurement
@@ -41,7 +42,7 @@ def exam_row(one: Measurement) -> str:
     return f"| {told} | {percent(one.success, one.success_se)} | {one.score:.2f} | {one.turns:.1f} | {one.tokens:.0f} |"
 
 
-def section(folder: Path, run: Path | None) -> str:
+def section(folder: Path, runs: Sequence[Path] = ()) -> str:
     """The whole section as Markdown."""
     report, points = StandinReport.read(folder), read_curve(folder / CURVE_FILE)
     world, clone = report.world, report.clone
@@ -71,26 +72,40 @@ def section(folder: Path, run: Path | None) -> str:
         "",
         *([f"Missed: {'; '.join(report.problems)}."] if report.problems else ["The gate is passed."]),
     ]
-    return "\n".join([*lines, *(run_rows(run) if run else [])]) + "\n"
+    return "\n".join([*lines, *(line for run in runs for line in run_rows(run))]) + "\n"
 
 
 def run_rows(run: Path) -> Iterator[str]:
     """The scores of a training run."""
     view = read_run(run)
-    yield from ("", f"A training run from there, {len(view.steps)} steps of method {view.method}:", "")
+    yield from ("", f"A training run from there, {len(view.steps)} steps, `{_command(view)}`:", "")
     yield from ("| | train foods: success, score | foods never trained on: success, score |", "|---|---|---|")
     for policy, library, name in CONDITIONS:
         found = [view.evaluation(policy, library, split) for split in ("seen_test", "unseen_test")]
         if all(found):
             cells = (f"{percent(e.total.success, e.total.success_se)}, {e.total.score:.2f}" for e in found if e)
             yield f"| {name} | {' | '.join(cells)} |"
+    outcomes = Counter(str(fate.outcome) for fate in fates(view))
+    if outcomes:
+        yield from ("", f"Changes of skills: {', '.join(f'{count} {outcome}' for outcome, count in outcomes.items())}.")
+
+
+def _command(view: RunView) -> str:
+    """What was asked for, as far as it is not the stand-in's own."""
+    settings = {"method": view.method, "learning-rate": view.config["update.lr"], "seed": view.config["seed"]}
+    chosen = [f"--{name} {value}" for name, value in settings.items()]
+    if view.config["trial_outcome"] != "graded":
+        chosen.append(f"--set trial_outcome={view.config['trial_outcome']}")
+    return " ".join(["python examples/train_textworld.py", *chosen])
 
 
 def main() -> None:
     """Replace the section in the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="of the stand-in")
-    parser.add_argument("--run", type=Path, help="folder of a training run")
+    parser.add_argument(
+        "--run", type=Path, action="append", default=[], help="folder of a training run; may be repeated"
+    )
     arguments = parser.parse_args()
     before = RESULTS.read_text(encoding="utf-8").split(HEADING)[0].rstrip()
     text = section(arguments.folder, arguments.run)
