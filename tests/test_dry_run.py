@@ -20,7 +20,7 @@ from reskill_agents.envs.webshop import WebShopWorld
 from reskill_agents.errors import ConfigError
 from reskill_agents.graphs.chat_templates import ChatTokenizer
 from reskill_agents.trainers.config import EngineName, RunConfig, UpdateConfig
-from reskill_agents.trainers.dry_run import print_plan
+from reskill_agents.trainers.dry_run import print_plan, trainer_needs
 from reskill_agents.trainers.job import run_job
 from reskill_agents.trainers.job_options import JobOptions
 from reskill_agents.trainers.memory_plan import (
@@ -114,6 +114,40 @@ def test_a_4b_model_by_hand(four_b: ModelShape) -> None:
     lora = trainer_parts(four_b, TrainerNeeds(weight_bytes=2, lora_rank=16, checkpointing=True))
     assert part(lora, "weights") == 2 * four_b.parameters
     assert part(lora, "adapters") == 4 * 33_030_144
+
+
+def test_sharding_divides_what_the_model_needs_and_replicas_send_gradients(four_b: ModelShape) -> None:
+    alone = trainer_parts(four_b, TrainerNeeds(reference=True))
+    cut = trainer_parts(four_b, TrainerNeeds(reference=True, processes=4, sharded=True))
+    for what in ("weights", "reference", "gradients", "optimizer"):
+        assert part(cut, what) == part(alone, what) / 4
+    for what in ("activations", "logits", "context"):
+        assert part(cut, what) == part(alone, what)
+    layer = (four_b.parameters - 151936 * 2560 - 2560) / 36
+    assert (four_b.block, four_b.outside) == (layer, 151936 * 2560 + 2560)
+    assert part(cut, "whole at a time") == 8 * (four_b.outside + 2 * layer)
+    copies = trainer_parts(four_b, TrainerNeeds(reference=True, processes=4))
+    assert [one for one in copies if one.what != "gradients sent"] == alone
+    assert part(copies, "gradients sent") == part(alone, "gradients")
+
+
+@pytest.mark.parametrize(("sharded", "words"), [("true", "FSDP: a share each"), ("false", "DDP: a copy each")])
+def test_the_plan_is_one_process_of_those_that_a_launcher_started(
+    policy: Path, monkeypatch: pytest.MonkeyPatch, sharded: str, words: str
+) -> None:
+    for name, value in {"RANK": "0", "WORLD_SIZE": "4", "MASTER_ADDR": "here", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", sharded)
+    assert trainer_needs(small_config()) == TrainerNeeds(
+        batch_tokens=small_config().update.tokens_per_micro_batch, processes=4, sharded=sharded == "true"
+    )
+    shown = io.StringIO()
+    console = Console(file=shown, width=140)
+    assert print_plan(small_config(), ToyWorld(), policy, device_gb=80, console=console)
+    assert f"memory of each of 4 devices, {words}" in shown.getvalue()
+    colocated = RunConfig.build(engine="vllm-colocated")
+    with pytest.raises(ConfigError, match="in one process, not in 4"):
+        print_plan(colocated, ToyWorld(), policy, device_gb=80, console=console)
 
 
 def test_what_does_not_fit_is_said(four_b: ModelShape) -> None:

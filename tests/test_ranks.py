@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -21,8 +22,9 @@ from tiny_policy import tiny_policy
 from trainer_runs import lines
 
 from reskill_agents.trainers.config import LossType
-from reskill_agents.trainers.ranks import launched
+from reskill_agents.trainers.ranks import Ranks, Stop, launched
 from reskill_agents.trainers.rows import Row, dealt
+from reskill_agents.trainers.shared_update import follow
 from reskill_agents.trainers.trl_trainer import divisor_of
 
 PROGRAM = Path(__file__).with_name("ranks_program.py")
@@ -111,19 +113,39 @@ def test_without_a_launcher_there_is_one_process(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("settings", "more"),
+    [
+        ({"kl": 0.1}, ("sharded",)),
+        ({"lora": {"rank": 4}, "kl": 0.1}, ()),
+        ({"lora": {"rank": 4}, "kl": 0.1}, ("sharded",)),
+    ],
+)
+def test_adapters_and_a_reference_go_with_several_processes(
+    policy: Path, tmp_path: Path, settings: dict[str, object], more: tuple[str, ...]
+) -> None:
+    _same_updates(policy, tmp_path, settings, more)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("loss", "more"), [("dr_grpo", ()), ("bnpo", ()), ("dapo", ()), ("dr_grpo", ("sharded",))])
 def test_two_processes_update_as_one_does(policy: Path, tmp_path: Path, loss: str, more: tuple[str, ...]) -> None:
     """Replicated and sharded: loss, gradient, figures, weights and optimizer agree to float32's rounding. 7 rows in an
     odd number of micro-batches, so that some are halved."""
-    update = {"lr": 1e-3, "loss": loss, "tokens_per_micro_batch": 24, "max_logprob_gap": 1000.0}
+    _same_updates(policy, tmp_path, {"loss": loss}, more)
+
+
+def _same_updates(policy: Path, tmp_path: Path, settings: dict[str, object], more: tuple[str, ...]) -> None:
+    update = {"lr": 1e-3, "tokens_per_micro_batch": 24, "max_logprob_gap": 1000.0, **settings}
+    trained = "adapter_model" if "lora" in settings else "model"
     for size, name in ((1, "one"), (2, "two")):
         launch(size, "UPDATES", policy, tmp_path / name, {"update": update}, *(more if size > 1 else ()))
     one, two = (json.loads((tmp_path / name / "reports.json").read_text()) for name in ("one", "two"))
     for ours, theirs in zip(one, two, strict=True):
         assert theirs == pytest.approx(ours, rel=1e-5, abs=1e-8)
-    assert one[0]["grad_norm"] > 1e-3
-    for folder in ("policy", "weights"):
-        ours, theirs = (load_file(tmp_path / name / folder / "model.safetensors") for name in ("one", "two"))
+    assert one[0]["grad_norm"] > 1e-4
+    for file in (f"policy/{trained}.safetensors", "weights/model.safetensors"):
+        ours, theirs = (load_file(tmp_path / name / file) for name in ("one", "two"))
         assert ours.keys() == theirs.keys()
         for name, tensor in ours.items():
             torch.testing.assert_close(theirs[name], tensor, rtol=1e-4, atol=1e-5)
@@ -165,3 +187,29 @@ def test_the_others_leave_when_rank_0_does(policy: Path, tmp_path: Path, kill: s
     assert code_0 != 0
     assert code_1 != 0
     assert "KeyboardInterrupt" in words or "rank 0 of 2" in words
+
+
+class _Interrupted:
+    """Ranks of a process that hears Ctrl-C before it hears from rank 0."""
+
+    size = 2
+
+    def hear(self) -> object:
+        signal.raise_signal(signal.SIGINT)
+        return Stop("the end")
+
+
+def test_ctrl_c_reaches_all_processes_and_rank_0_says_what_follows() -> None:
+    assert follow(cast("Ranks", _Interrupted())) == "the end"
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.slow
+def test_sharding_that_would_not_happen_is_refused(
+    policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    for code, words in finish(start(2, "RUN", policy, tmp_path / "run", {})):
+        assert code == 1
+        assert "ConfigError: FSDP was asked for, but on 'cpu' accelerate keeps a whole copy" in words

@@ -13,11 +13,12 @@ from reskill_agents.environment import World
 from reskill_agents.graphs.chat_templates import ChatTokenizer
 from reskill_agents.trainers.config import EngineName, RunConfig
 from reskill_agents.trainers.memory_plan import GB, MemoryPlan, Part, TrainerNeeds, kv_bytes, model_shape, plan_memory
+from reskill_agents.trainers.ranks import check_shared, launched, sharding_asked
 from reskill_agents.trainers.token_plan import TokenPlan, plan_tokens
 
 
 def print_plan(config: RunConfig, world: World, model: str | Path, *, device_gb: float, console: Console) -> bool:
-    """Print the plan; whether it fits.
+    """Print the plan of each process that a launcher started; whether it fits.
 
     Args:
         config: the run's settings.
@@ -26,25 +27,27 @@ def print_plan(config: RunConfig, world: World, model: str | Path, *, device_gb:
         device_gb: of the card, GB (10^9 bytes).
 
     Raises:
-        ConfigError: there is no config, or the tokenizer has no chat template.
+        ConfigError: there is no config, the tokenizer has no chat template, or processes cannot share this run.
     """
+    needs = trainer_needs(config)
+    check_shared(config, needs.processes)
     shape = model_shape(model)
     tokenizer = ChatTokenizer(AutoTokenizer.from_pretrained(model))
     rollout = config.rollout
     tokens = plan_tokens(world, tokenizer, action_format=rollout.action_format, max_tokens=rollout.max_tokens)
     limit = config.serving.max_context or shape.max_context
     longest = min(limit, tokens.episode())
-    plan = plan_memory(shape, config, trainer_needs(config), device_gb=device_gb, episode_tokens=longest)
+    plan = plan_memory(shape, config, needs, device_gb=device_gb, episode_tokens=longest)
     console.print(f"{model}: {shape.parameters:,} parameters, {shape.layers} layers, context {shape.max_context:,}")
     console.print(_token_table(tokens, config, limit))
-    console.print(_memory_table(plan, config))
+    console.print(_memory_table(plan, config, needs))
     for line in _remarks(plan, tokens, config, limit, kv_bytes(shape, 2)):
         console.print(line, highlight=False, soft_wrap=True)
     return plan.fits and longest <= limit
 
 
 def trainer_needs(config: RunConfig) -> TrainerNeeds:
-    """How the update will hold the model."""
+    """How the update will hold the model, on as many processes as a launcher started."""
     update = config.update
     lora, half = update.lora, update.precision == "bfloat16"
     return TrainerNeeds(
@@ -53,6 +56,8 @@ def trainer_needs(config: RunConfig) -> TrainerNeeds:
         checkpointing=update.gradient_checkpointing,
         batch_tokens=update.tokens_per_micro_batch,
         reference=update.kl > 0,
+        processes=launched()[1],
+        sharded=sharding_asked(),
     )
 
 
@@ -78,12 +83,14 @@ def _token_table(tokens: TokenPlan, config: RunConfig, limit: int) -> Table:
     return table
 
 
-def _memory_table(plan: MemoryPlan, config: RunConfig) -> Table:
-    table = Table(title="memory of the device (e: estimate)", title_justify="left")
+def _memory_table(plan: MemoryPlan, config: RunConfig, needs: TrainerNeeds) -> Table:
+    held = "FSDP: a share each" if needs.sharded else "DDP: a copy each"
+    where = "the device" if needs.processes == 1 else f"each of {needs.processes} devices, {held}"
+    table = Table(title=f"memory of {where} (e: estimate)", title_justify="left")
     for name in ("who", "what", "GB", "because"):
         table.add_column(name, justify="right" if name == "GB" else "left")
     _rows(table, "update", plan.trainer)
-    _rows(table, f"engine {config.engine}", plan.engine)
+    _rows(table, f"engine {config.engine}" + (" (rank 0)" if needs.processes > 1 else ""), plan.engine)
     if plan.budget is not None:
         left = plan.kv_tokens * plan.kv_token
         table.add_row("", "KV cache", f"{left / GB:.2f}", f"the rest of {config.serving.memory_share:g} of the device")

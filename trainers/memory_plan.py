@@ -24,13 +24,19 @@ _TRAINER_EXTRA_GB = 1.0  # CUDA context and the allocator's slack
 _LAYER_BYTES = (
     34  # bytes a token, layer and hidden unit of one block in 16 bits with fused attention (Korthikanti et al. 2022)
 )
+<<<<<<< HEAD
 _HEAD_TILE = (4096, 32768)  # trained tokens x vocabulary: TRL's head holds logits of no more than these at a time
 _TILE_COPIES = 2  # scores and what becomes of them, in float32
+=======
+_BLOCKS_AT_ONCE = 2  # FSDP gathers the next layer while one computes
+_LOGIT_COPIES = 3  # logits, log-softmax and its gradient, in float32
+>>>>>>> hands
 
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """What memory depends on. ``adaptable``: (inputs, outputs) of every linear layer but the head."""
+    """What memory depends on. ``adaptable``: (inputs, outputs) of every linear layer but the head; ``block``: parameters
+    of the largest layer, which FSDP wraps; ``outside``: those in no layer, such as embeddings."""
 
     parameters: int
     layers: int
@@ -39,6 +45,8 @@ class ModelShape:
     kv_width: int
     max_context: int
     adaptable: tuple[tuple[int, int], ...]
+    block: int = 0
+    outside: int = 0
 
     def adapter_parameters(self, rank: int) -> int:
         """Of LoRA adapters on every linear layer but the head."""
@@ -63,15 +71,23 @@ def model_shape(name_or_path: str | Path) -> ModelShape:
     output = getattr(model, "get_output_embeddings", None)
     head = output() if callable(output) else None
     linear = [module for module in model.modules() if isinstance(module, nn.Linear) and module is not head]
+    wrapped = set(getattr(model, "_no_split_modules", None) or ())
+    blocks = [_size(module) for module in model.modules() if type(module).__name__ in wrapped]
     return ModelShape(
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        parameters=_size(model),
         layers=text.num_hidden_layers,
         hidden=text.hidden_size,
         vocabulary=text.vocab_size,
         kv_width=2 * heads * head_dim,
         max_context=int(getattr(text, "max_position_embeddings", 0) or 4096),
         adaptable=tuple((module.in_features, module.out_features) for module in linear),
+        block=max(blocks, default=0),
+        outside=_size(model) - sum(blocks),
     )
+
+
+def _size(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +110,8 @@ class TrainerNeeds:
         checkpointing: activations are computed twice instead of kept.
         batch_tokens: padded tokens of a micro-batch.
         reference: a second copy for a KL term.
+        processes: that share the update, each on a device of its own.
+        sharded: each holds its share of the model (FSDP); else a copy (DDP).
     """
 
     weight_bytes: int = 4
@@ -101,21 +119,35 @@ class TrainerNeeds:
     checkpointing: bool = False
     batch_tokens: int = 6000
     reference: bool = False
+    processes: int = 1
+    sharded: bool = False
 
 
 def trainer_parts(shape: ModelShape, needs: TrainerNeeds) -> list[Part]:
-    """What the update keeps: weights, gradients, optimizer, activations."""
+    """What each process of the update keeps: weights, gradients, optimizer, activations."""
     trained = shape.adapter_parameters(needs.lora_rank) if needs.lora_rank else shape.parameters
-    parts = [Part("weights", shape.parameters * needs.weight_bytes, f"{shape.parameters:,} x {needs.weight_bytes} B")]
+    share = needs.processes if needs.sharded else 1
+    over = f" / {share}" if share > 1 else ""
+
+    def kept(what: str, count: int, size: int, because: str = "") -> Part:
+        return Part(what, count * size / share, f"{count:,}{because} x {size} B{over}")
+
+    parts = [kept("weights", shape.parameters, needs.weight_bytes)]
     if needs.lora_rank:
-        parts.append(Part("adapters", 4 * trained, f"{trained:,} of rank {needs.lora_rank} x 4 B"))
+        parts.append(kept("adapters", trained, 4, f" of rank {needs.lora_rank}"))
     if needs.reference and not needs.lora_rank:
-        parts.append(Part("reference", shape.parameters * needs.weight_bytes, "a second copy for the KL term"))
-    parts.append(Part("gradients", 4 * trained, f"{trained:,} x 4 B"))
-    parts.append(Part("optimizer", _ADAM * trained, f"{trained:,} x {_ADAM} B (AdamW)"))
+        parts.append(kept("reference", shape.parameters, needs.weight_bytes, " for the KL term"))
+    parts += [kept("gradients", trained, 4), kept("optimizer", trained, _ADAM, " (AdamW)")]
+    if share > 1:
+        at_once = shape.outside + _BLOCKS_AT_ONCE * shape.block
+        size = needs.weight_bytes + (0 if needs.lora_rank else 4)
+        why = f"{at_once:,} x {size} B: {_BLOCKS_AT_ONCE} layers, embeddings and head"
+        parts.append(Part("whole at a time", at_once * size, why, estimate=True))
+    elif needs.processes > 1:
+        parts.append(Part("gradients sent", 4 * trained, f"{trained:,} x 4 B: DDP's own copy"))
     wide = _LAYER_BYTES * needs.weight_bytes // 2 * shape.hidden * needs.batch_tokens
-    kept = needs.weight_bytes * shape.hidden * needs.batch_tokens
-    activations = wide + shape.layers * kept if needs.checkpointing else shape.layers * wide
+    entry = needs.weight_bytes * shape.hidden * needs.batch_tokens
+    activations = wide + shape.layers * entry if needs.checkpointing else shape.layers * wide
     how = "checkpointed" if needs.checkpointing else "kept"
     parts.append(Part("activations", activations, f"{needs.batch_tokens:,} tokens, {how}", estimate=True))
     tokens, words = min(needs.batch_tokens, _HEAD_TILE[0]), min(shape.vocabulary, _HEAD_TILE[1])

@@ -48,6 +48,30 @@ def launched() -> tuple[int, int]:
     return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
 
 
+def sharding_asked() -> bool:
+    """Whether the launcher was told to cut the model over the processes (``accelerate`` with FSDP)."""
+    return os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
+
+
+def check_shared(config: RunConfig, processes: int) -> None:
+    """Whether ``processes`` can share the update.
+
+    Raises:
+        ConfigError: they cannot; the message says what to do.
+    """
+    if processes == 1:
+        return
+    if config.engine is EngineName.VLLM_COLOCATED:
+        raise ConfigError(
+            f"vLLM inside the update's process works in one process, not in {processes}; start a server on a device of "
+            "its own and name it with --engine-url"
+        )
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true":
+        raise ConfigError(
+            "DeepSpeed is not supported: it steps inside backward; use FSDP (examples/accelerate/fsdp.yaml)"
+        )
+
+
 class Ranks:
     """All processes of a run, seen from one of them; use it as a context manager. One process alone needs no launcher.
 
@@ -66,15 +90,7 @@ class Ranks:
         self._working = self._stopped = False
         if self.size == 1:
             return
-        if config.engine is EngineName.VLLM_COLOCATED:
-            raise ConfigError(
-                f"vLLM inside the update's process works in one process, not in {self.size}; start a server on a device of "
-                "its own and name it with --engine-url"
-            )
-        if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true":
-            raise ConfigError(
-                "DeepSpeed is not supported: it steps inside backward; use FSDP (examples/accelerate/fsdp.yaml)"
-            )
+        check_shared(config, self.size)
         from accelerate import PartialState  # type: ignore[import-untyped]
 
         self._wait_s, self._timeout_s = config.ranks.wait_s, config.ranks.timeout_s

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,10 +12,11 @@ from typing import Any, cast
 
 import torch
 
-from reskill_agents.errors import EngineMismatch, RankError
+from reskill_agents.errors import ConfigError, EngineMismatch, RankError
 from reskill_agents.trainers.config import RunConfig
-from reskill_agents.trainers.ranks import Ranks, Stop
+from reskill_agents.trainers.ranks import Ranks, Stop, sharding_asked
 from reskill_agents.trainers.rows import Row
+from reskill_agents.trainers.sharding import is_sharded
 from reskill_agents.trainers.update import PolicyUpdater, UpdateReport
 
 
@@ -89,7 +92,7 @@ def open_updater(config: RunConfig, policy_path: Path, work_dir: Path, ranks: Ra
 
 
 def follow(ranks: Ranks) -> object:
-    """What every rank but 0 does: as it is told, to the end.
+    """What every rank but 0 does: as it is told, to the end. Ctrl-C reaches all of them; rank 0 says what follows from it.
 
     Returns:
         What rank 0 ended with.
@@ -99,6 +102,23 @@ def follow(ranks: Ranks) -> object:
         KeyboardInterrupt: rank 0 was interrupted.
         Exception: this rank's own failure, which the others are told of.
     """
+    with _deaf_to_interrupts():
+        return _follow(ranks)
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _follow(ranks: Ranks) -> object:
     updater: PolicyUpdater | None = None
     while True:
         order = ranks.hear()
@@ -122,7 +142,7 @@ def follow(ranks: Ranks) -> object:
 
 def _make(kind: type[PolicyUpdater], begin: Begin, ranks: Ranks) -> PolicyUpdater:
     config = begin.config
-    return kind(
+    updater = kind(
         begin.policy_path,
         config.update,
         temperature=config.rollout.temperature,
@@ -134,3 +154,9 @@ def _make(kind: type[PolicyUpdater], begin: Begin, ranks: Ranks) -> PolicyUpdate
         corrected=config.corrected,
         ranks=ranks,
     )
+    if ranks.size > 1 and sharding_asked() and not is_sharded(updater.model):
+        raise ConfigError(
+            f"FSDP was asked for, but on {config.device!r} accelerate keeps a whole copy in each process; "
+            "train with --device cuda, or ask for copies (examples/accelerate/ddp.yaml)"
+        )
+    return updater
