@@ -24,13 +24,9 @@ _TRAINER_EXTRA_GB = 1.0  # CUDA context and the allocator's slack
 _LAYER_BYTES = (
     34  # bytes a token, layer and hidden unit of one block in 16 bits with fused attention (Korthikanti et al. 2022)
 )
-<<<<<<< HEAD
 _HEAD_TILE = (4096, 32768)  # trained tokens x vocabulary: TRL's head holds logits of no more than these at a time
 _TILE_COPIES = 2  # scores and what becomes of them, in float32
-=======
 _BLOCKS_AT_ONCE = 2  # FSDP gathers the next layer while one computes
-_LOGIT_COPIES = 3  # logits, log-softmax and its gradient, in float32
->>>>>>> hands
 
 
 @dataclass(frozen=True, slots=True)
