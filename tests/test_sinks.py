@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import subprocess
 import sys
 from pathlib import Path
@@ -53,14 +52,8 @@ def test_without_sinks_the_listener_stays_alone(tmp_path: Path) -> None:
 def test_a_missing_tracker_is_named_with_what_to_install(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = builtins.__import__
-
-    def without(module: str, *args: object, **kwargs: object) -> object:
-        if module.split(".")[-1] == name or module == name:
-            raise ImportError(f"No module named {name!r}")
-        return original(module, *args, **kwargs)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    imported = {"tensorboard": "torch.utils.tensorboard"}.get(name, name)
+    monkeypatch.setitem(sys.modules, imported, None)  # as if it were not installed
     with pytest.raises(ConfigError, match=r"install reskill-agents\[logging\]"):
         open_sinks(small_config(logging={"sinks": (name,)}), tmp_path)
 
