@@ -79,12 +79,14 @@ def colocated(policy: Path) -> Iterator[ColocatedVLLM]:
 
 
 @pytest.fixture(params=["http", "colocated"])
-def engine(request: pytest.FixtureRequest) -> PolicyEngine:
+def engine(request: pytest.FixtureRequest) -> Iterator[PolicyEngine]:
     """Both ways to vLLM."""
-    if request.param == "http":
-        return asyncio.run(VLLMEngine.connect(request.getfixturevalue("server").url))
-    engine: ColocatedVLLM = request.getfixturevalue("colocated")
-    return engine
+    if request.param == "colocated":
+        yield request.getfixturevalue("colocated")
+        return
+    engine = asyncio.run(VLLMEngine.connect(request.getfixturevalue("server").url))
+    yield engine
+    asyncio.run(engine.aclose())
 
 
 def over_http(server: RealServer, **changes: object) -> RunConfig:
