@@ -200,9 +200,14 @@ class _Interrupted:
 
 
 def test_ctrl_c_reaches_all_processes_and_rank_0_says_what_follows() -> None:
-    assert follow(cast("Ranks", _Interrupted())) == "the end"
-    with pytest.raises(KeyboardInterrupt):
-        signal.raise_signal(signal.SIGINT)
+    # A shell starts background jobs with SIGINT ignored, and then there is nothing to restore.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert follow(cast("Ranks", _Interrupted())) == "the end"
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.slow
