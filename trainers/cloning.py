@@ -196,7 +196,7 @@ def clone(
 
 def fast_precision() -> torch.dtype:
     """What to multiply matrices in on this CPU: bfloat16 where it has instructions for that (a third faster, measured)."""
-    has = getattr(torch.cpu, "get_capabilities", dict)()  # older torch does not say
+    has: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # older torch does not say
     return torch.bfloat16 if has.get("avx512_bf16") or has.get("amx_bf16") else torch.float32
 
 
