@@ -200,7 +200,7 @@ class _Interrupted:
 
 
 def test_ctrl_c_reaches_all_processes_and_rank_0_says_what_follows() -> None:
-    # A shell starts background jobs with SIGINT ignored, and then there is nothing to restore.
+    # A shell starts background jobs with SIGINT ignored, and then raising it would do nothing.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         assert follow(cast("Ranks", _Interrupted())) == "the end"

@@ -8,7 +8,6 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-_PATIENCE_S = 2.0  # with a task that will not end
 
 
 class LoopThread:
@@ -24,20 +23,8 @@ class LoopThread:
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self._loop))
 
     def stop(self) -> None:
-        """End the thread; what still runs is cancelled. Safe to call twice."""
+        """End the thread; what still runs is abandoned. Safe to call twice."""
         if not self._loop.is_closed():
-            asyncio.run_coroutine_threadsafe(_wind_up(), self._loop).result()
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._loop.close()
-
-
-async def _wind_up() -> None:
-    """As ``asyncio.run`` does at its end; a pass of the loop more, in which closed connections let go of their sockets."""
-    rest = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-    for task in rest:
-        task.cancel()
-    if rest:
-        await asyncio.wait(rest, timeout=_PATIENCE_S)
-    await asyncio.get_running_loop().shutdown_asyncgens()
-    await asyncio.sleep(0)
