@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+import torch
 
 from reskill_agents.errors import ConfigError
 from reskill_agents.methods import Method
+from reskill_agents.trainers.arithmetic import settle_arithmetic
 from reskill_agents.trainers.config import RunConfig
 from reskill_agents.trainers.methods import traits_of
 
@@ -80,3 +83,16 @@ def test_methods_differ_where_they_say_and_share_the_rollouts() -> None:
     assert [m for m in Method if traits[m].tried] == [Method.RESKILL, Method.RESKILL_PAPER]
     assert [m for m in Method if traits[m].prunes] == [Method.RESKILL]
     assert len({RunConfig.build(method=method).rollout for method in Method}) == 1
+
+
+@pytest.mark.parametrize(("device", "reproducible", "asked"), [("cuda", True, 1), ("cuda", False, 0), ("cpu", True, 0)])
+def test_a_reproducible_run_on_a_gpu_asks_for_deterministic_kernels(
+    device: str, reproducible: bool, asked: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[bool] = []
+    monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda on, **_: calls.append(on))
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+    settle_arithmetic(RunConfig.build(device=device, reproducible=reproducible))
+    assert calls == [True] * asked
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"

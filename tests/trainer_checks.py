@@ -19,12 +19,20 @@ from reskill_agents.trainers.update import PolicyUpdater
 
 
 async def logprob_gaps(
-    config: RunConfig, policy: Path, work_dir: Path, *, lr: float = 1e-2, through: Path | None = None
+    config: RunConfig,
+    policy: Path,
+    work_dir: Path,
+    *,
+    lr: float = 1e-2,
+    through: Path | None = None,
+    use_cpu: bool = True,
 ) -> list[float]:
     """The largest |log-prob when sampled - when re-scored| of a batch, before an update and after it was published."""
     world, temperature = ToyWorld(), config.rollout.temperature
     engine = await open_engine(config, policy)
-    updater = PolicyUpdater(policy, UpdateConfig(lr=lr), temperature=temperature, steps=2, work_dir=work_dir)
+    updater = PolicyUpdater(
+        policy, UpdateConfig(lr=lr), temperature=temperature, steps=2, work_dir=work_dir, use_cpu=use_cpu
+    )
     agent = agent_for(
         config, chat_model(config, engine, policy), system_prompt=world.system_prompt(), max_turns=6,
         temperature=temperature,

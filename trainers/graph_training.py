@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-import torch
 from pydantic import TypeAdapter, ValidationError
 from transformers import PreTrainedModel
 
@@ -22,6 +21,7 @@ from reskill_agents.library import SkillLibrary
 from reskill_agents.methods import Method
 from reskill_agents.skill import digest_json
 from reskill_agents.store_protocol import SkillStore
+from reskill_agents.trainers.arithmetic import settle_arithmetic
 from reskill_agents.trainers.config import LossType, RolloutConfig, RunConfig, UpdateConfig
 from reskill_agents.trainers.episode_memory import EpisodeMemory
 from reskill_agents.trainers.evaluation import score_of, scores_by_tag
@@ -110,7 +110,7 @@ async def train_graph(
     if store is not None and library is None and not isinstance(graph, CompiledGraph):
         library = store.active().library
     _check(config, graph, policy, library, store)
-    torch.set_num_threads(config.threads)
+    settle_arithmetic(config)
     listener = Listeners(tuple(callbacks))
     with Ranks(config) as ranks:
         if ranks.follows:

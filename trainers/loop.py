@@ -6,11 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-import torch
-
 from reskill_agents.environment import World
 from reskill_agents.graphs.creator_state import Author
 from reskill_agents.library import SkillLibrary
+from reskill_agents.trainers.arithmetic import settle_arithmetic
 from reskill_agents.trainers.config import RunConfig
 from reskill_agents.trainers.policy import open_engine
 from reskill_agents.trainers.progress import Phase, ProgressListener, Silent
@@ -61,9 +60,9 @@ async def run(
                 config, world, policy_path=policy_path, run_dir=run_dir, resume=resume, listener=listener,
                 author=author, ranks=ranks, library=library,
             )  # fmt: skip
+    settle_arithmetic(config)
     if ranks.follows:
         return cast("RunResult", follow(ranks))
-    torch.set_num_threads(config.threads)
     with RunFolder(run_dir, config, resume=resume) as folder:
         listener = listener or Silent()
         listener.phase(Phase.LOADING, str(policy_path))

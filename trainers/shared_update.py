@@ -13,6 +13,7 @@ from typing import Any, cast
 import torch
 
 from reskill_agents.errors import ConfigError, EngineMismatch, RankError
+from reskill_agents.trainers.arithmetic import settle_arithmetic
 from reskill_agents.trainers.config import RunConfig
 from reskill_agents.trainers.ranks import Ranks, Stop, sharding_asked
 from reskill_agents.trainers.rows import Row
@@ -129,7 +130,7 @@ def _follow(ranks: Ranks) -> object:
                 raise RankError(f"rank 0 of {ranks.size} ended the run: {order.error}")
             return order.result
         if isinstance(order, Begin):
-            torch.set_num_threads(order.config.threads)
+            settle_arithmetic(order.config)
             with ranks.working("start"):
                 updater = _make(PolicyUpdater, order, ranks)
         elif isinstance(order, Call) and updater is not None:

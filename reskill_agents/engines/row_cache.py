@@ -26,6 +26,7 @@ _SLOTS = 128  # the block grows by this many
 _PROBE = (1, 2, 3, 2, 1, 3)
 _PROBE_TOLERANCE = 1e-3  # logits of the two ways to run a model, float32; a wrong mask is off by far more
 SCORES = 1 << 20  # queries x slots of one attention (4 MB of mask in float32); above that it runs in parts
+SCORES_ON_GPU = 1 << 26  # there launches cost more than padding
 _STEP = threading.local()
 
 
@@ -150,14 +151,15 @@ class Step:
     def _parts(
         cls, place: np.ndarray, start: np.ndarray, count: np.ndarray, batch: int, device: torch.device
     ) -> list[tuple[Tensor, Step]]:
-        """Sessions of up to twice as many tokens as another, as many as :data:`SCORES` allows; none while all fit."""
-        if len(place) == 1 or batch * int(count.max()) * int((start + count).max()) <= SCORES:
+        """Sessions of up to twice as many tokens as another, as many as the limit allows; none while all fit."""
+        limit = SCORES if device.type == "cpu" else SCORES_ON_GPU
+        if len(place) == 1 or batch * int(count.max()) * int((start + count).max()) <= limit:
             return []
         first = np.cumsum(count) - count
         parts = []
         for size in np.unique(np.ceil(np.log2(count))):
             alike = np.flatnonzero(np.ceil(np.log2(count)) == size)
-            room = max(1, SCORES // int(count[alike].max() * (start + count)[alike].max()))
+            room = max(1, limit // int(count[alike].max() * (start + count)[alike].max()))
             for chosen in np.split(alike, range(room, len(alike), room)):
                 tokens = np.concatenate([int(first[one]) + np.arange(int(count[one])) for one in chosen])
                 columns = np.concatenate([np.arange(int(count[one])) for one in chosen])
@@ -232,6 +234,9 @@ def row_attention(
 
 
 def _attend(step: Step, query: Tensor, key: Tensor, value: Tensor, scaling: float | None, window: int | None) -> Tensor:
+    shared = query.shape[1] // key.shape[1]
+    if shared > 1 and key.is_cuda:  # torch's fused kernels take masks, or heads that share keys, but not both
+        key, value = (stored.repeat_interleave(shared, dim=1) for stored in (key, value))
     output = nn.functional.scaled_dot_product_attention(
         step.unpack(query),
         key,

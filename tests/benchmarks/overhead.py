@@ -5,6 +5,7 @@ Usage::
     python tests/benchmarks/overhead.py                        # everything; ten minutes on two idle cores, with a clone at hand
     python tests/benchmarks/overhead.py --starts pages         # one setting; the others keep their last figures
     python tests/benchmarks/overhead.py --policy FOLDER        # another clone
+    python tests/benchmarks/overhead.py --device cuda          # 0.5 B parameters on a GPU, into results/gpu.json
 
 1. ``reskill`` and ``grpo`` from one start, at the same time: each trains a few steps, then the other, and so on, so that
    whatever else the machine does meets both. The first step after each change is left out. Medians over steps. The creator
@@ -13,7 +14,9 @@ Usage::
    ``overhead_starts.py``): the stand-in, which skills make play longer; a policy that plays alike whatever it reads; the
    same on the original's pages with an ordinary tokenizer.
 2. One batch of rollouts, trained again and again by our update and by an unmodified TRL ``GRPOTrainer`` whose
-   ``rollout_func`` hands out that same batch: tokens with a gradient a second, medians.
+   ``rollout_func`` hands out that same batch: tokens with a gradient a CPU second (on a GPU: a second), medians.
+
+With ``--device cuda`` both are done with the start ``large`` in bfloat16 (autocast; sampling stays in float32).
 
 Writes ``results/overhead.json`` and prints tables. Targets: step time <= 1.05, context <= 1.08, rows an episode 1.0, tokens a
 second >= those of TRL.
@@ -43,8 +46,9 @@ from reskill_agents.trainers.config import RunConfig
 from reskill_agents.trainers.loop import run
 from reskill_agents.trainers.progress import Silent, StepMetrics
 
-RESULT = Path(__file__).resolve().parent / "results" / "overhead.json"
+RESULTS = Path(__file__).resolve().parent / "results"
 TRL = "trl"
+ON_GPU = {"precision": "bfloat16", "max_logprob_gap": 0.5, "tokens_per_micro_batch": 12_000}
 ROWS = (
     ("step time, s", "step_s", "<= 1.05"),
     ("of it rollouts", "rollout", ""),
@@ -129,7 +133,9 @@ class Clock(Silent):
         self.begun = now
 
 
-def alternate(start: Start, folder: Path, *, steps: int, chunk: int, seed: int, threads: int) -> dict[str, Steps]:
+def alternate(
+    start: Start, folder: Path, *, steps: int, chunk: int, seed: int, threads: int, device: str
+) -> dict[str, Steps]:
     """Train both methods in turns; which goes first changes too."""
     found = {"grpo": Steps(), "reskill": Steps()}
     for number, done in enumerate(range(0, steps, chunk)):
@@ -139,8 +145,10 @@ def alternate(start: Start, folder: Path, *, steps: int, chunk: int, seed: int, 
                 steps=done + chunk,
                 seed=seed,
                 threads=threads,
+                device=device,
                 train_reward="graded",
                 rollout=dict(start.rollout),
+                update=ON_GPU if device == "cuda" else {},
                 creator={"warm_up": start.warm_up},
                 evaluation={"tasks": 1, "valid_tasks": 1, "test": False, "placebo": False},
                 checkpoint={"every": 10_000},
@@ -166,31 +174,55 @@ def compare(name: str, options: argparse.Namespace) -> dict[str, Any]:
         folder = Path(temporary)
         start = STARTS[name](folder / "policy", options.policy, seed=options.seed, threads=options.threads)
         steps = alternate(
-            start, folder, steps=options.steps, chunk=options.chunk, seed=options.seed, threads=options.threads
-        )
+            start, folder, steps=options.steps, chunk=options.chunk, seed=options.seed, threads=options.threads,
+            device=options.device,
+        )  # fmt: skip
     return {
         "meaning": start.meaning,
         **{method: found.summary() for method, found in steps.items()},
         "seconds": {method: [line["seconds"]["total"] for line in found.lines] for method, found in steps.items()},
+        **_memory(options.device),
         **_circumstances(options),
     }
+
+
+def _memory(device: str) -> dict[str, float]:
+    """The largest that both methods took, engine and update together."""
+    if device == "cpu":
+        return {}
+    import torch
+
+    return {"device_memory_gb": torch.cuda.max_memory_allocated() / 1e9}
 
 
 def against_trl(options: argparse.Namespace) -> dict[str, Any]:
     """Both updates on the clone's rollouts."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        start = STARTS["clone"](folder, options.policy, seed=options.seed, threads=options.threads)
-        found = same_rollouts(start.policy, folder, repeats=options.repeats, seed=options.seed, threads=options.threads)
+        name, settings = ("large", ON_GPU) if options.device == "cuda" else ("clone", {})
+        start = STARTS[name](folder, options.policy, seed=options.seed, threads=options.threads)
+        found = same_rollouts(
+            start, folder, settings, repeats=options.repeats, seed=options.seed, threads=options.threads,
+            device=options.device,
+        )  # fmt: skip
     return {**found, **_circumstances(options)}
 
 
 def _circumstances(options: argparse.Namespace) -> dict[str, Any]:
     return {
+        "device": _device_name(options.device),
         "load_average": round(os.getloadavg()[0], 2),
         "cores": os.cpu_count(),
         "settings": {name: getattr(options, name) for name in ("steps", "chunk", "repeats", "threads", "seed")},
     }
+
+
+def _device_name(device: str) -> str:
+    if device == "cpu":
+        return device
+    import torch
+
+    return torch.cuda.get_device_name()
 
 
 def tables(result: Mapping[str, Any]) -> str:
@@ -211,10 +243,11 @@ def tables(result: Mapping[str, Any]) -> str:
         parts += [f"{name}: {result[name]['meaning']} ({notes})", "", *lines, ""]
     if TRL in result:
         ours, trl = result[TRL]["ours_tokens_a_second"], result[TRL]["trl_tokens_a_second"]
+        clock = "CPU second" if result[TRL].get("device", "cpu") == "cpu" else "second"
         parts += [
             "| same rollouts | ours | TRL rollout_func | ratio | target |",
             "|---|---|---|---|---|",
-            f"| tokens with a gradient a CPU second | {ours:.0f} | {trl:.0f} | {ours / trl:.2f} | >= 1 |",
+            f"| tokens with a gradient a {clock} | {ours:.0f} | {trl:.0f} | {ours / trl:.2f} | >= 1 |",
         ]
     return "\n".join(parts)
 
@@ -226,15 +259,19 @@ def _ratio(one: float, other: float) -> str:
 def main() -> int:
     """Command line; status 1 when a target was missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--starts", nargs="*", choices=[*STARTS, TRL], default=[*STARTS, TRL], help="default: all")
+    parser.add_argument("--starts", nargs="*", choices=[*STARTS, TRL], help="default: all that the device is for")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--policy", type=Path, help="the clone (default: the cached stand-in)")
     parser.add_argument("--steps", type=int, default=24, help="of each method (default 24)")
     parser.add_argument("--chunk", type=int, default=6, help="steps of one method before the other's turn (default 6)")
     parser.add_argument("--repeats", type=int, default=10, help="updates on the same rollouts (default 10)")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=77)
-    parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--out", type=Path, help="default: results/overhead.json, on a GPU results/gpu.json")
     options = parser.parse_args()
+    on_cpu = options.device == "cpu"
+    options.out = options.out or RESULTS / ("overhead.json" if on_cpu else "gpu.json")
+    options.starts = options.starts or [*(name for name in STARTS if (name == "large") != on_cpu), TRL]
     result: dict[str, Any] = json.loads(options.out.read_text("utf-8")) if options.out.exists() else {}
     for name in options.starts:
         result[name] = against_trl(options) if name == TRL else compare(name, options)

@@ -17,6 +17,7 @@ from reskill_agents.trainers.standin_cache import cached_standin
 from reskill_agents.trigger import Repeat, Trigger, TriggerKind
 
 ROOT = Path(__file__).resolve().parents[2]
+LARGE = StandinSize(hidden=1024, layers=28, heads=16, mlp=3072, max_context=8192)
 _FIRST = (3.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)  # the start page has one choice only, the full request
 
 
@@ -83,11 +84,19 @@ def alike(folder: Path, policy: Path | None, *, seed: int, threads: int) -> Star
 
 def pages(folder: Path, policy: Path | None, *, seed: int, threads: int) -> Start:
     """The same on the original's pages with an ordinary tokenizer; a smaller model and fewer episodes, for the time it takes."""
+    return _on_pages(folder, StandinSize(hidden=64, layers=2, mlp=192, max_context=8192), "a policy", groups=2)
+
+
+def large(folder: Path, policy: Path | None, *, seed: int, threads: int) -> Start:
+    """The same with the layers of Qwen3-0.6B but as many keys as heads: 0.5 B parameters, for a GPU."""
+    return _on_pages(folder, LARGE, "a policy of 0.5 B parameters", groups=8)
+
+
+def _on_pages(folder: Path, size: StandinSize, policy: str, *, groups: int) -> Start:
     world = WebShopWorld(mode=ObservationMode.TEXT_RICH, max_turns=8)
-    size = StandinSize(hidden=64, layers=2, mlp=192, max_context=8192)
     write_policy(folder, ordinary_tokenizer(size.max_context), size, _FIRST)
-    meaning = "the original's pages, an ordinary tokenizer, a policy that plays alike, four skills at the start"
-    return Start(meaning, world, folder, LIBRARY, {"max_tokens": 1, "groups": 2}, warm_up=16)
+    meaning = f"the original's pages, an ordinary tokenizer, {policy} that plays alike, four skills at the start"
+    return Start(meaning, world, folder, LIBRARY, {"max_tokens": 1, "groups": groups}, warm_up=16)
 
 
-STARTS = {"clone": clone, "alike": alike, "pages": pages}
+STARTS = {"clone": clone, "alike": alike, "pages": pages, "large": large}
