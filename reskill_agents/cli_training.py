@@ -43,11 +43,12 @@ def adapt(
     """Adapt skills to another world while the policy stays as it is; compare with no skills and the source pack."""
     from rich.console import Console
 
-    from reskill_agents.display import make_display
+    from reskill_agents.display import hush_libraries, make_display
     from reskill_agents.trainers.adaptation import FILE, adapt, adaptation_config, adaptation_table
     from reskill_agents.trainers.job_policy import load_author
     from reskill_agents.trainers.trained import read_trained
 
+    hush_libraries()
     trained = read_trained(policy)
     config = adaptation_config(
         trained, rounds=rounds, round_steps=round_steps, seed=seed, tasks=tasks, creator=creator, test=test,
@@ -97,6 +98,7 @@ def distil(
     """Train accepted, stable skills into the weights; report success with and without skills, before and after."""
     from rich.console import Console
 
+    from reskill_agents.display import hush_libraries
     from reskill_agents.envs.named import spec_of
     from reskill_agents.errors import ConfigError
     from reskill_agents.trainers.distil_training import DistilLoss
@@ -105,6 +107,7 @@ def distil(
 
     if loss not in list(DistilLoss):
         raise ConfigError(f"--loss: {loss!r} is none of {', '.join(DistilLoss)}")
+    hush_libraries()
     trained = read_trained(run)
     spec = env or spec_of(trained.world)
     if spec is None:

@@ -44,6 +44,13 @@ _RECENT = 10  # steps that the remaining time is estimated from
 _COLOURS = {"active": "cyan", "candidate": "yellow", "masked": "magenta", "validation": "blue"}
 
 
+def hush_libraries() -> None:
+    """No progress bars of the libraries beneath: they would tear the display, and appear where quiet was asked for."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+
+
 def make_display(*, quiet: bool = False, console: Console | None = None, title: str = "") -> Display:
     """The display that fits: quiet, live (the console is a terminal) or plain."""
     console = console or Console(stderr=True)

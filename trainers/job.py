@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from reskill_agents.display import make_display
+from reskill_agents.display import hush_libraries, make_display
 from reskill_agents.environment import World
 from reskill_agents.errors import ConfigError
 from reskill_agents.graphs.chat_model import TemplateWarning
@@ -98,10 +98,7 @@ def dry_run(options: JobOptions, config: RunConfig, world: World, console: Conso
 
 
 def _quieten(options: JobOptions) -> None:
-    """The display says what goes on; bars of the libraries beneath would tear it."""
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    hush_libraries()
     if options.standin:  # it calls no tools, so what its template would do with them is no concern
         warnings.filterwarnings("ignore", category=TemplateWarning)
 
