@@ -27,6 +27,7 @@ def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, metavar="DIR", help="folder of official files (default: a generated shop)")
+    parser.add_argument("--products", type=int, metavar="N", help="only the first N of --data (default: all)")
     parser.add_argument(
         "--catalogue-seed",
         type=int,
@@ -48,6 +49,7 @@ def main() -> int:
             arguments.data,
             catalogue_seed=arguments.catalogue_seed,
             mode=ObservationMode.COMPACT if compact else ObservationMode.TEXT_RICH,
+            products=arguments.products,
         )
         if arguments.renamed:
             world = RenamedWorld(world, arguments.catalogue_seed)

@@ -71,9 +71,10 @@ def step_text(metrics: StepMetrics, steps: int) -> str:
 def evaluation_text(result: EvaluationResult) -> str:
     """One evaluation."""
     total = result.total
+    passed = "" if total.passed is None else f", passed {share(total.passed)}"
     return (
         f"{result.split}, {result.policy}, {library_text(result.library)}: success {share(total.success)} "
-        f"(± {100 * total.success_se:.1f}), mean score {total.score:.2f}, {total.episodes} episodes"
+        f"(± {100 * total.success_se:.1f}), mean score {total.score:.2f}{passed}, {total.episodes} episodes"
     )
 
 

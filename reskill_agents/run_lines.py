@@ -68,6 +68,7 @@ class Score(Line):
     success_se: float
     score: float
     score_se: float
+    passed: float | None = None
 
 
 class Evaluation(Line):

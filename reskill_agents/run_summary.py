@@ -201,7 +201,8 @@ def score_table(view: RunView) -> Table:
 def _cell(score: Score | None) -> str:
     if score is None:
         return "–"
-    return f"{100 * score.success:.1f} ± {100 * score.success_se:.1f} %  {score.score:.2f}"
+    passed = "" if score.passed is None else f"  passed {100 * score.passed:.0f} %"
+    return f"{100 * score.success:.1f} ± {100 * score.success_se:.1f} %  {score.score:.2f}{passed}"
 
 
 _STYLES = {

@@ -40,6 +40,7 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / "evaluation.json").exists():
         return 0
+    (folder / "pack").mkdir()
     level = LEVELS[options.method] - abs(options.learning_rate - 3e-5) * 1e3
     config = {"method": options.method, "seed": options.seed, "settings": options.set, "rate": options.learning_rate}
     (folder / "config.json").write_text(json.dumps(config))

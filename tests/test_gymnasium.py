@@ -111,6 +111,24 @@ def test_what_breaks_is_a_fault_and_the_next_reset_works() -> None:
     assert len(made) == 2
 
 
+@pytest.mark.parametrize("broken", ["read", "score"])
+def test_what_readers_and_scorers_raise_is_a_fault(broken: str) -> None:
+    calls: list[str] = []
+
+    def read(shown: object, info: object) -> str:
+        calls.append("read")
+        return {}["text"] if broken == "read" and len(calls) > 1 else "a room"
+
+    def score(total: float, info: object) -> float:
+        return {}["score"] if broken == "score" else 0.0
+
+    world = GymnasiumWorld(Corridor, TASKS, read=read, score=score)
+    env, task = world.make(), world.tasks(Split.TRAIN)[0]
+    env.reset(task, seed=0)
+    with pytest.raises(EnvironmentFault, match="step 'right' failed: KeyError"):
+        env.step("right")
+
+
 def test_observations_need_a_text() -> None:
     class Pictures(Corridor):
         def seen(self) -> tuple[object, dict[str, object]]:

@@ -10,11 +10,15 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from reskill_agents.environment import Split
-from reskill_agents.envs.scienceworld import Rates, ScienceWorld, rates
+from reskill_agents.environment import Split, Task
+from reskill_agents.envs.scienceworld import ScienceWorld
 from reskill_agents.envs.scienceworld_jvm import JvmPool, start_process
+from reskill_agents.episodes import Episode
 from reskill_agents.errors import ConfigError, EnvironmentFault
+from reskill_agents.progress_text import evaluation_text
 from reskill_agents.testing import check_world
+from reskill_agents.trainers.evaluation import score_of
+from reskill_agents.trainers.progress import EvaluationResult
 
 ACTIONS = ["look around", "inventory", "go to kitchen", "focus on bulb", "wait1"]
 
@@ -164,8 +168,15 @@ def test_the_score_of_the_episode_before_is_not_taken_over() -> None:
 
 
 def test_both_success_rates_are_told() -> None:
-    assert rates([1.0, 0.75, 0.7, 0.0]) == Rates(complete=0.25, above_70=0.5, mean=0.6125)
-    assert rates([]) == Rates(0.0, 0.0, 0.0)
+    """All points are success; evaluations tell the share of more than 70 beside it."""
+    scores = (1.0, 0.75, 0.7, 0.0, None)
+    played = [Episode(str(number), Task(str(number), ""), (), score) for number, score in enumerate(scores)]
+    told = score_of(played, ScienceWorld.passing_score)
+    assert (told.success, told.passed, told.score, told.faults) == (0.25, 0.5, 0.6125, 1)
+    result = EvaluationResult("after", "skills", "d", "unseen_test", told, {}, 3)
+    assert "success 25 %" in evaluation_text(result)
+    assert "passed 50 %" in evaluation_text(result)
+    assert score_of(played).passed is None
 
 
 def test_environments_share_few_processes_with_bounded_heaps() -> None:

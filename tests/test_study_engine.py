@@ -182,6 +182,28 @@ def test_variants_and_adaptations_are_called_with_their_settings(bench: Bench) -
     assert [call[call.index("--seed") + 1] for call in bench.calls if "--clone-only" in call] == ["1", "5", "6"]
 
 
+def test_an_adaptation_repeats_runs_of_other_code_for_their_folders_alone(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.run("--parts", "A,B")
+    shutil.rmtree(bench.runs)  # a fresh clone has the results, and no run folder
+    before, looks = len(bench.calls), bench.looks
+    assert bench.run("--parts", "C") == 0
+    calls = [call for call in bench.calls[before:] if "--clone-only" not in call]
+    again = {call[call.index("--method") + 1]: call for call in calls if "--start" not in call}
+    assert all("--no-test" in call for call in again.values())
+    adapted = next(call for call in calls if "--start" in call)
+    folder = bench.runs / "final-frozen-s5-lr3e-05-n3-again"
+    assert adapted[adapted.index("--start") + 1] == str(folder)
+    assert adapted[adapted.index("--pack") + 1] == str(bench.runs / "final-reskill-s5-lr3e-05-n3-again" / "pack")
+    assert [Path(call[call.index("--run-dir") + 1]).name for call in calls][-1] == "final-two-adapted-s5-lr3e-05-n3"
+    assert len(calls) == 3
+    assert {look["job"] for look in bench.looks[len(looks) :]} == {"final-two-adapted-s5-lr3e-05-n3"}
+    count = len(bench.calls)
+    assert bench.run("--parts", "C") == 0
+    assert len(bench.calls) == count
+
+
 def test_test_splits_stay_closed_until_the_end_and_every_look_is_written_down(bench: Bench) -> None:
     bench.run("--stage", "tune")
     assert bench.looks == []
@@ -190,9 +212,10 @@ def test_test_splits_stay_closed_until_the_end_and_every_look_is_written_down(be
     assert all("--no-test" in call and "--catalogue-seed" not in call for call in tuned)
     bench.run()
     finals = [name for name in bench.trained if name.startswith("final")]
-    assert [look["job"] for look in bench.looks] == finals
+    assert [look["job"] for look in bench.looks if look["state"] == "read"] == finals
+    assert [look["job"] for look in bench.looks if look["state"] == "begun"] == finals
     held = json.loads((bench.results / f"{finals[0]}.json").read_text())
-    look = bench.looks[0]
+    look = next(look for look in bench.looks if look["state"] == "read")
     assert (look["plan"], look["config"], look["commit"]) == ("small", held["config"], held["commit"])
     assert look["plan_digest"] == load_plan(bench.plan_file).digest
     assert look["time"].endswith("+00:00")

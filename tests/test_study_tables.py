@@ -167,12 +167,15 @@ def test_unequal_rollouts_and_starts_are_said(compare: Plan, folder: Path) -> No
     path = folder / "final-reskill-s2101-lr1e-05-n50.json"
     held = json.loads(path.read_text())
     held["course"][0][1] = 64
+    held["commit"] = "0" * 40
     held["evaluation"]["results"][0]["total"]["success"] = 0.4
     change(path, **held)
     said = unfair(compare, read_results(folder, compare), rates)
-    assert said[0] == "part methods: not all had 6400 rollouts: reskill (seed 2101): 6336"
-    assert said[1].startswith("part methods: seed 2101 did not start alike on seen_test (")
-    assert "40.0 %: reskill" in said[1]
+    assert said[0].startswith("part methods: runs were made with several commits (")
+    assert said[0].endswith(", 1 with 0000000000)")
+    assert said[1] == "part methods: not all had 6400 rollouts: reskill (seed 2101): 6336"
+    assert said[2].startswith("part methods: seed 2101 did not start alike on seen_test (")
+    assert "40.0 %: reskill" in said[2]
 
 
 def test_students_interval_by_hand() -> None:
@@ -285,10 +288,10 @@ def test_the_registered_study_is_as_the_issue_of_it_says(repository: Path, compa
     plan = load_plan(repository / "tests" / "benchmarks" / "study.toml")
     assert plan.registered
     seeds = {part.name: len(plan.seeds(part)) for part in plan.parts}
-    assert seeds == {"A": 8, "B": 5, "C": 5, "C-adapt": 5}
+    assert seeds == {"A": 8, "A-pairs": 8, "B": 5, "C": 5, "C-adapt": 5}
     assert plan.parts[0].arms == ("grpo", "decoupled", "reskill-paper", "reskill")
     for part in plan.parts:
-        if part.name != "C-adapt":
+        if part.name not in ("A-pairs", "C-adapt"):
             assert part.references[0] == "grpo"
             tuned = {len(plan.tuning_jobs(part.world, arm)) for arm in part.arms}
             assert tuned <= {6, 0}  # an equal tuning budget; none where there is no learning rate

@@ -120,7 +120,7 @@ def test_a_malformed_product_is_named(tmp_path: Path, item: dict[str, object], m
 @pytest.mark.parametrize(
     ("items", "attributes", "human", "message"),
     [
-        ({}, {}, None, r"items_shuffle\.json: must be a list of products, not dict"),
+        ({}, {}, None, r"items_shuffle\.json: must be a list, not dict"),
         ([], {}, None, r"items_shuffle\.json: holds no product"),
         ([7], {}, None, "product 0: must be an object, not int"),
         ([ITEM], [], None, r"items_ins_v2\.json: must be an object, not list"),

@@ -79,6 +79,17 @@ def test_item_page_tells_what_was_clicked_last_option_first() -> None:
     assert [choice.group for choice in choices[-3:]] == ["color", "color", "size"]
 
 
+def test_an_option_called_like_a_button_or_like_no_action_is_not_listed_twice_or_at_all() -> None:
+    odd = product(options={"kind": ("Reviews", "", " ", "two\nlines", "fine", "fine")})
+    visit = session(odd)
+    visit.search("oak")
+    assert visit.click("b0chair")
+    listed = [choice.action for choice in plain(visit).choices]
+    assert listed.count("click[reviews]") == 1
+    assert listed.count("click[fine]") == 1
+    assert len(listed) == len(set(listed)) == 7  # two ways back, three pages and to buy it, one option
+
+
 def test_sub_pages_show_their_part_and_keep_options() -> None:
     visit = session(CHAIR)
     visit.search("oak")

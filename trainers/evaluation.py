@@ -72,13 +72,14 @@ class Evaluator:
             for place in range(self.episodes)
         ]
         played = await play_many(self.agent, rollouts, concurrency=self.concurrency)
+        passing: float | None = getattr(self.world, "passing_score", None)
         return EvaluationResult(
             policy=policy,
             library=label,
             digest=digest_of(libraries),
             split=split.value,
-            total=score_of(played),
-            by_tag=scores_by_tag(played),
+            total=score_of(played, passing),
+            by_tag=scores_by_tag(played, passing),
             step=step,
         )
 
@@ -89,17 +90,20 @@ def digest_of(libraries: Sequence[SkillLibrary]) -> str:
     return digests[0] if len(digests) == 1 else digest_json(digests)
 
 
-def scores_by_tag(episodes: Sequence[Episode]) -> dict[str, Score]:
+def scores_by_tag(episodes: Sequence[Episode], passing: float | None = None) -> dict[str, Score]:
     """Scores by task tag, key ``name=value``, sorted."""
     groups: dict[str, list[Episode]] = defaultdict(list)
     for episode in episodes:
         for name, value in episode.task.tags.items():
             groups[f"{name}={value}"].append(episode)
-    return {key: score_of(groups[key]) for key in sorted(groups)}
+    return {key: score_of(groups[key], passing) for key in sorted(groups)}
 
 
-def score_of(episodes: Sequence[Episode]) -> Score:
-    """Means over tasks of the task's mean, and their standard errors; faults are left out and counted."""
+def score_of(episodes: Sequence[Episode], passing: float | None = None) -> Score:
+    """Means over tasks of the task's mean, and their standard errors; faults are left out and counted.
+
+    With ``passing`` also the share of episodes with a higher score.
+    """
     successes: dict[str, list[float]] = defaultdict(list)
     scores: dict[str, list[float]] = defaultdict(list)
     faults = 0
@@ -111,7 +115,9 @@ def score_of(episodes: Sequence[Episode]) -> Score:
         scores[episode.task.task_id].append(episode.score)
     success, success_se = _mean_and_error([math.fsum(one) / len(one) for one in successes.values()])
     score, score_se = _mean_and_error([math.fsum(one) / len(one) for one in scores.values()])
-    return Score(len(episodes), faults, success, success_se, score, score_se)
+    every = [score for one in scores.values() for score in one]
+    passed = sum(score > passing for score in every) / max(1, len(every)) if passing is not None else None
+    return Score(len(episodes), faults, success, success_se, score, score_se, passed)
 
 
 def _mean_and_error(values: Sequence[float]) -> tuple[float, float]:

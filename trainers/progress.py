@@ -178,7 +178,10 @@ class VerdictEvent:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Success and mean score (0..1) with standard errors over tasks; ``faults`` have no outcome."""
+    """Success and mean score (0..1) with standard errors over tasks; ``faults`` have no outcome.
+
+    ``passed``: the share of episodes above the world's ``passing_score``, where it has one (ScienceWorld: 70 of 100).
+    """
 
     episodes: int
     faults: int
@@ -186,6 +189,7 @@ class Score:
     success_se: float
     score: float
     score_se: float
+    passed: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,10 +164,12 @@ class GymnasiumEnvironment:
         try:
             self._env = self._env or self._world.make_env()
             shown, info = self._env.reset(seed=start, options=dict(known.options) or None)
+            self._observation = self._shown(shown, info)
+        except EnvironmentFault:
+            raise
         except Exception as error:
             self._env = None
             raise EnvironmentFault(f"reset failed: {error!r}") from error
-        self._observation = self._shown(shown, info)
         return self._observation
 
     def step(self, action: str) -> StepResult:
@@ -182,12 +184,14 @@ class GymnasiumEnvironment:
         try:
             shown, reward, terminated, truncated, info = self._env.step(sent)
             self._total += float(reward)
+            self._done = bool(terminated or truncated)
+            self._observation = self._shown(shown, info)
+            score = float(self._world.score(self._total, info))
+        except EnvironmentFault:
+            raise
         except Exception as error:
             self._env = self._observation = None
             raise EnvironmentFault(f"step {action!r} failed: {error!r}") from error
-        self._done = bool(terminated or truncated)
-        self._observation = self._shown(shown, info)
-        score = float(self._world.score(self._total, info))
         if not (math.isfinite(score) and 0 <= score <= 1):
             raise EnvironmentFault(f"score must give 0..1, not {score}")
         self._score = score

@@ -17,7 +17,7 @@ _CATALOGUE = "7"
 def open_world(spec: str) -> World:
     """The world that ``spec`` names: a name with options ``key=value``, or a factory without arguments.
 
-    ``webshop[:data=DIR,catalogue_seed=N,mode=compact|text|text_rich]``, ``webshop-renamed[:...,seed=N]``,
+    ``webshop[:data=DIR,products=N,catalogue_seed=N,mode=compact|text|text_rich]``, ``webshop-renamed[:...,seed=N]``,
     ``search-qa[:corpus=FILE,questions=FILE,seed=N]``.
 
     Raises:
@@ -62,7 +62,10 @@ def _webshop(options: Options) -> World:
     if mode not in list(ObservationMode):
         raise ConfigError(f"mode {mode!r} is none of {', '.join(ObservationMode)}")
     data, seed = options.pop("data", ""), options.pop("catalogue_seed", _CATALOGUE)
-    return WebShopWorld(Path(data) if data else None, catalogue_seed=_whole(seed), mode=ObservationMode(mode))
+    products = _whole(options.pop("products")) if "products" in options else None
+    return WebShopWorld(
+        Path(data) if data else None, catalogue_seed=_whole(seed), mode=ObservationMode(mode), products=products
+    )
 
 
 def _renamed(options: Options) -> World:

@@ -11,7 +11,7 @@ are free text; the list of valid actions, which takes most of the package's time
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
@@ -19,7 +19,7 @@ from reskill_agents.environment import Observation, Split, StepResult, Task
 from reskill_agents.envs.scienceworld_jvm import JvmPool, Simulator
 from reskill_agents.errors import ConfigError, EnvironmentFault
 
-__all__ = ["Rates", "ScienceWorld", "ScienceWorldEnvironment", "rates"]
+__all__ = ["ScienceWorld", "ScienceWorldEnvironment"]
 
 PAPER_TASKS = ("power-component", "test-conductivity")
 PAPER_UNSEEN = ("power-component-renewable-vs-nonrenewable-energy", "test-conductivity-of-unknown-substances")
@@ -34,23 +34,6 @@ look in OBJ; read OBJ; move OBJ to OBJ; pick up OBJ; put down OBJ; pour OBJ into
 teleport to ROOM; eat OBJ; flush OBJ; focus on OBJ; wait; wait1; inventory; task.
 "focus on" tells the simulator what the task is about: to focus on a wrong thing ends the episode. Where an action is ambiguous,
 answer with the number of the meaning you want."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rates:
-    """Shares of episodes, 0..1. ``complete``: all 100 points. ``above_70``: more than 70, which some report as success."""
-
-    complete: float
-    above_70: float
-    mean: float
-
-
-def rates(scores: Iterable[float]) -> Rates:
-    """Both success rates and the mean of scores, 0..1; of no scores, all are 0."""
-    found = list(scores)
-    count = max(1, len(found))
-    complete, above = sum(score >= 1 for score in found), sum(score > PASSED for score in found)
-    return Rates(complete / count, above / count, sum(found) / count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +59,13 @@ class ScienceWorld:
 
     Raises:
         ConfigError: package or Java are missing, or there is no such task.
+
+    Attributes:
+        passing_score: evaluations also tell the share of episodes above it.
     """
 
     name = "scienceworld"
+    passing_score = PASSED
 
     def __init__(
         self,

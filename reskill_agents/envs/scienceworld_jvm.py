@@ -21,7 +21,13 @@ from reskill_agents.errors import ConfigError, EnvironmentFault
 __all__ = ["JvmPool", "Process", "Simulator", "start_process"]
 
 # With Java's own hash codes, by address, rooms list their things in another order each time an episode is played.
-JAVA_OPTIONS = ("-XX:+UseSerialGC", "-XX:+UnlockExperimentalVMOptions", "-XX:hashCode=2")
+# Without the last one a process whose heap is full would stay, and fail for ever.
+JAVA_OPTIONS = (
+    "-XX:+UseSerialGC",
+    "-XX:+UnlockExperimentalVMOptions",
+    "-XX:hashCode=2",
+    "-XX:+ExitOnOutOfMemoryError",
+)
 
 
 class Simulator(Protocol):

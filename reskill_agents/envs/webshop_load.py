@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from reskill_agents.envs.json_stream import stream_list
 from reskill_agents.envs.webshop_catalogue import DUMMY_ATTRIBUTE, Product, clean_option_value, read_price
 from reskill_agents.errors import ConfigError
 
@@ -92,11 +94,8 @@ def _read(path: Path) -> object:
 def _products(
     path: Path, attributes: Mapping[str, object], attributes_name: str, limit: int | None, seed: int
 ) -> Iterator[Product]:
-    entries = _read(path)
-    if not isinstance(entries, list):
-        raise ConfigError(f"{path.name}: must be a list of products, not {_kind(entries)}")
     seen: set[str] = set()
-    for number, entry in enumerate(entries[:limit]):
+    for number, entry in enumerate(itertools.islice(stream_list(path), limit)):
         item = _object(entry, f"{path.name}: product {number}")
         asin = _text(item, "asin", f"{path.name}: product {number}", required=True)
         if asin == "nan" or len(asin) > _MAX_ASIN or asin in seen:

@@ -62,9 +62,11 @@ class PageView:
             return
         groups = session.product.options if session.product and session.page is Page.ITEM else {}
         group_of = {value: group for group, values in groups.items() for value in values}
+        seen: set[str] = set()  # an option may be called like a button: one action, the button's
         for kind in (PartKind.BUTTON, PartKind.ITEM, PartKind.OPTION):
-            for text in dict.fromkeys(part.text.lower() for part in parts if part.kind is kind):
-                if "[" not in text:  # the original's action pattern cannot name it
+            for text in (part.text.lower() for part in parts if part.kind is kind):
+                if text not in seen and _nameable(text):
+                    seen.add(text)
                     yield Choice(f"click[{text}]", text, kind.value, group_of.get(text, ""))
 
     def _parts(self, session: ShopSession, score: float) -> Iterator[Part]:
@@ -143,3 +145,8 @@ def rich_text(parts: tuple[Part, ...]) -> str:
             lines.append(f"\n[{tag}] {part.text} [{tag}_]")
     lines[:0] = [f"You have clicked {value}." for value in reversed(clicked_options)]
     return "\n".join(lines) + "\n"
+
+
+def _nameable(text: str) -> bool:
+    """Whether the original's action pattern can name it."""
+    return bool(text.strip()) and "[" not in text and "\n" not in text

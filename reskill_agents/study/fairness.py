@@ -1,8 +1,8 @@
-"""Was the comparison fair? Same rollouts, same start, one version of the code: checked on the result files themselves."""
+"""Was the comparison fair? Same rollouts, same start, one commit: checked on the result files themselves."""
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 from reskill_agents.study.choice import Rates
 from reskill_agents.study.plan import Part, Plan
@@ -20,15 +20,20 @@ def unfair(plan: Plan, results: Results, rates: Rates) -> list[str]:
 
 def _unequal(plan: Plan, results: Results, rates: Rates, part: Part) -> list[str]:
     problems: list[str] = []
+    made: Counter[str] = Counter()
     rollouts: dict[float, list[str]] = defaultdict(list)
     starts: dict[tuple[int, str], dict[float, list[str]]] = defaultdict(lambda: defaultdict(list))
     for arm in dict.fromkeys((*part.arms, *part.references)):
         for seed, result in finals(plan, results, rates, part, arm).items():
+            made[result.commit[:10]] += 1
             rollouts[result.rollouts].append(f"{arm} (seed {seed})")
             for split in plan.final.splits:
                 start = result.start(split)
                 if start is not None:
                     starts[seed, split][start].append(arm)
+    if len(made) > 1:
+        shown = ", ".join(f"{count} with {commit}" for commit, count in made.most_common())
+        problems.append(f"part {part.name}: runs were made with several commits ({shown})")
     if len(rollouts) > 1:
         common = max(rollouts, key=lambda count: len(rollouts[count]))
         odd = [f"{name}: {count:.0f}" for count, names in rollouts.items() if count != common for name in names]

@@ -44,5 +44,5 @@ def conditions(plan: Plan) -> str:
     return (
         f"{plan.budget.final_steps} steps of {plan.budget.rollouts} rollouts; learning rates chosen on the "
         f"{plan.tuning.split} split ({plan.budget.tune_steps} steps, seeds {tuning}); final seeds {seeds}, {starts}. Success in "
-        "percent, mean +- 95 % interval over seeds; differences are paired over seeds."
+        "percent, mean +- 95 % interval over seeds (of runs from these starts, not of other starts); differences are paired."
     )

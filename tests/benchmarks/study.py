@@ -82,15 +82,21 @@ def end_jobs(plan: Plan, part: Part, arms: Sequence[str], results: Path) -> list
 def with_clones(workshop: Workshop, world: str, jobs: Sequence[Job]) -> list[Task]:
     """The jobs, and before them the start policies, or the runs that they read, of those still to be run."""
     tasks = [workshop.job_task(world, job) for job in jobs]
-    where = workshop.plan.worlds[world]
-    if where.adapts:
+    if workshop.plan.worlds[world].adapts:
         read = {
-            one.name: workshop.job_task(key[0], one)
-            for job in jobs
+            one.name: (key[0], one)
+            for job, task in zip(jobs, tasks, strict=True)
             for key, one in workshop.sources(world, job).items()
-            if workshop.done(one)
+            if workshop.done(one) and not task.there
         }
-        return [*read.values(), *tasks]
+        again = [(where, one) for where, one in read.values() if workshop.lacks_folder(one)]
+        starts = dict.fromkeys((where, one.stage, workshop.plan.start(one.stage, one.seed)) for where, one in again)
+        return [
+            *(workshop.job_task(where, one) for where, one in read.values()),
+            *(workshop.clone_task(*start) for start in starts),
+            *(workshop.again_task(where, one) for where, one in again),
+            *tasks,
+        ]
     open_jobs = [job for job, task in zip(jobs, tasks, strict=True) if not task.there]
     starts = dict.fromkeys((job.stage, workshop.plan.start(job.stage, job.seed)) for job in open_jobs)
     return [*(workshop.clone_task(world, stage, start) for stage, start in starts), *tasks]

@@ -20,6 +20,8 @@ from reskill_agents.study.job import Job, Stage
 from reskill_agents.study.plan import Plan
 from reskill_agents.study.results import read_result, read_results
 
+PACK = "pack"  # in a run folder when the run has ended
+
 
 @dataclass(frozen=True)
 class Workshop:
@@ -54,19 +56,26 @@ class Workshop:
         """Where a job runs. A registered study never goes on with what other code began."""
         return (self.runs / self.code.version[:10] if self.plan.registered else self.runs) / job.name
 
-    def arguments(self, world: str, job: Job) -> list[str]:
-        """The command line of a job."""
+    def source_folder(self, job: Job) -> Path:
+        """Where an adaptation reads a finished run: its own folder, or that of its repetition where other code made it."""
+        own = self.run_folder(job)
+        return own if (own / PACK).is_dir() else own.with_name(f"{job.name}-again")
+
+    def arguments(self, world: str, job: Job, *, again: bool = False) -> list[str]:
+        """The command line of a job; ``again``: of its repetition, which opens no test split."""
         if self.plan.worlds[world].adapts:
             return self._command(world, job)
         where, arm = self.plan.worlds[world], self.plan.arms[job.method]
+        folder = self.source_folder(job) if again else self.run_folder(job)
         arguments = [
             *(self.python, str(self.root / where.script)),
             *("--method", arm.method, "--seed", str(job.seed), "--learning-rate", f"{job.rate:g}"),
-            *("--steps", str(job.steps), "--threads", str(self.threads), "--run-dir", str(self.run_folder(job))),
+            *("--steps", str(job.steps), "--threads", str(self.threads), "--run-dir", str(folder)),
             *("--clone-updates", str(self.plan.budget.clone_updates), "--quiet", "--resume"),
             *self._start(job),
             *where.always,
             *(where.final if job.stage is Stage.FINAL else where.tune),
+            *(["--no-test"] if again else []),
         ]
         for name, value in arm.settings.items():
             arguments += ["--set", f"{name}={str(value).lower() if isinstance(value, bool) else value}"]
@@ -81,7 +90,7 @@ class Workshop:
         """The command line of an adaptation."""
         values = {"{out}": str(self.run_folder(job)), "{seed}": str(job.seed), "{steps}": str(job.steps)}
         values |= {
-            f"{{run:{'/'.join(key)}}}": str(self.run_folder(one)) for key, one in self.sources(world, job).items()
+            f"{{run:{'/'.join(key)}}}": str(self.source_folder(one)) for key, one in self.sources(world, job).items()
         }
         arguments = [self.python]
         for argument in self.plan.worlds[world].command:
@@ -128,6 +137,7 @@ class Workshop:
         if self.plan.worlds[world].adapts:
             known = self.sources(world, job)
             needs = tuple(known[key].name if key in known else "/".join(key) for key in self.plan.worlds[world].sources)
+            needs += tuple(again_name(one) for one in known.values() if self.lacks_folder(one))
         return Task(
             job.name,
             f"{job.stage}@{world}",
@@ -135,6 +145,19 @@ class Workshop:
             needs=() if there else needs,
             there=there,
         )
+
+    def lacks_folder(self, job: Job) -> bool:
+        """Whether a job's result is there but no run folder for an adaptation to read (another commit's, another machine's)."""
+        return self.done(job) and not (self.source_folder(job) / PACK).is_dir()
+
+    def again_task(self, world: str, job: Job) -> Task:
+        """Repeat a finished job for its run folder alone."""
+
+        def run(limit: float | None) -> Report:
+            return self._call(self.arguments(world, job, again=True), limit, threads=self.threads) or Report(Ended.DONE)
+
+        needs = (clone_name(world, job.stage, self.plan.start(job.stage, job.seed)),)
+        return Task(again_name(job), f"{job.stage}@{world}", run, needs=needs)
 
     def done(self, job: Job) -> bool:
         """Whether the result of a job is there and whole."""
@@ -154,6 +177,8 @@ class Workshop:
         if refused:
             return Report(Ended.FAILED, refused)
         fresh = not folder.exists()
+        if job.stage is Stage.FINAL:
+            self.looks.begin(self.code, self.name, self.plan, job)
         failed = self._call(self.arguments(world, job), limit, threads=self.threads)
         if failed:
             return failed
@@ -178,6 +203,11 @@ class Workshop:
             return None
         last = finished.stderr.strip().splitlines()[-1:]
         return Report(Ended.FAILED, "".join(last) or f"exit status {finished.returncode}")
+
+
+def again_name(job: Job) -> str:
+    """Of the task that repeats a job."""
+    return f"again-{job.name}"
 
 
 def clone_name(world: str, stage: Stage, start: int) -> str:

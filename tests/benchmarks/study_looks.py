@@ -14,6 +14,7 @@ from reskill_agents.study.plan import Plan
 
 CODE = ("reskill_agents", "graphs", "trainers", "skill_templates", "examples", "pyproject.toml")
 _LOCK = Lock()
+_BEGUN, _READ = "begun", "read"
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,15 @@ class Looks:
 
     path: Path
 
+    def begin(self, code: Code, plan_name: str, plan: Plan, job: Job) -> None:
+        """Note that a job is about to open its test splits: a run that is cut short has looked as well."""
+        self._append(code, plan_name, plan, job, config="", state=_BEGUN)
+
     def append(self, code: Code, plan_name: str, plan: Plan, job: Job, config: str) -> None:
         """Note that the test results of a job were looked at; once for each commit, job and config."""
+        self._append(code, plan_name, plan, job, config=config, state=_READ)
+
+    def _append(self, code: Code, plan_name: str, plan: Plan, job: Job, *, config: str, state: str) -> None:
         line = {
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
             "commit": code.commit,
@@ -59,11 +67,12 @@ class Looks:
             "plan_digest": plan.digest,
             "job": job.name,
             "config": config,
+            "state": state,
         }
         with _LOCK:
             same = ("code", "plan", "job", "config")
             if any(all(known.get(key) == line[key] for key in same) for known in self.lines()):
-                return
+                return  # lines of before states were kept were all read
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a", encoding="utf-8") as lines:
                 lines.write(json.dumps(line) + "\n")
@@ -81,16 +90,19 @@ class Looks:
         return found
 
     def opened(self, code: Code, plan_name: str, job: Job) -> bool:
-        """Whether this code has opened that job before."""
+        """Whether this code has read the results of that job before."""
         wanted = (code.version, plan_name, job.name)
-        return any((line.get("code"), line.get("plan"), line.get("job")) == wanted for line in self.lines())
+        return any(
+            (line.get("code"), line.get("plan"), line.get("job")) == wanted and line.get("state") != _BEGUN
+            for line in self.lines()
+        )
 
 
 def refusal(plan: Plan, plan_name: str, job: Job, code: Code, looks: Looks, *, played: bool) -> str:
     """Why a final run of a registered plan may not start; empty if it may.
 
     Args:
-        played: its run folder holds a finished evaluation, so that nothing new will be looked at.
+        played: its run folder holds evaluations, so that it goes on with the same look.
     """
     if not plan.registered or job.stage is not Stage.FINAL:
         return ""
