@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-quick real test quick-test check format types compare study results bench overhead test-vllm test-lowest parity kills fuzz rollouts nightly wheel clean
+.PHONY: help install demo demo-quick real test quick-test check format types compare study results bench overhead test-vllm test-lowest test-worlds parity kills fuzz rollouts nightly wheel clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -93,6 +93,17 @@ $(LOWEST_VENV)/.installed: pyproject.toml
 test-lowest: $(LOWEST_VENV)/.installed ## Tests with every dependency at its lower bound (ARGS=...)
 	$(LOWEST_VENV)/bin/python -m pytest -m 'not slow' -W ignore::DeprecationWarning $(ARGS)
 
+# Games and simulator in an environment of their own: TextWorld is compiled, ScienceWorld needs Java.
+WORLDS_VENV ?= .venv-worlds
+$(WORLDS_VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(WORLDS_VENV)
+	$(WORLDS_VENV)/bin/pip install --quiet 'torch==2.13.0'
+	$(WORLDS_VENV)/bin/pip install --quiet -e '.[train,textworld,scienceworld,test]'
+	@touch $@
+
+test-worlds: $(WORLDS_VENV)/.installed ## TextWorld and ScienceWorld themselves (elsewhere fakes stand in)
+	$(WORLDS_VENV)/bin/python -m pytest tests/test_textworld.py tests/test_scienceworld.py -v $(ARGS)
+
 parity: $(BIN)/.installed ## TRL's loss against a hand-written one, with what is installed (the upper end)
 	$(BIN)/python -m pytest tests/test_update.py
 
@@ -107,7 +118,7 @@ rollouts: $(BIN)/.installed ## Cost of a turn besides model and environment
 
 nightly: $(BIN)/.installed ## What does not fit into CI, into one result file (an hour or more; PARTS="kills fuzz" for some)
 	$(BIN)/python tests/benchmarks/nightly.py --only '$(PARTS)' kills=$(VENV) fuzz=$(VENV) parity=$(VENV) \
-		rollouts=$(VENV) test-lowest=$(LOWEST_VENV) test-vllm=$(VLLM_VENV)
+		rollouts=$(VENV) test-lowest=$(LOWEST_VENV) test-vllm=$(VLLM_VENV) test-worlds=$(WORLDS_VENV)
 
 wheel: $(BIN)/.installed ## Build sdist and wheel into dist/
 	$(BIN)/python -m build
