@@ -26,6 +26,7 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote, unquote
 
+from jinja2 import TemplateError
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, convert_to_messages
 
 from reskill_agents.errors import ConfigError, ContextOverflow, EngineError, ReSkillError
@@ -39,7 +40,8 @@ _HOST = "127.0.0.1"
 _READ = frozenset({"messages", "tools", "tool_choice", "temperature", "max_tokens", "max_completion_tokens", "stop"})
 _IGNORED = frozenset({"model", "stream", "stream_options", "user", "metadata", "store", "parallel_tool_calls", "seed"})
 _NEUTRAL: Mapping[str, object] = {
-    "n": 1, "top_p": 1, "presence_penalty": 0, "frequency_penalty": 0, "logprobs": False,
+    "n": 1, "top_p": 1, "presence_penalty": 0, "frequency_penalty": 0, "logprobs": False, "logit_bias": {},
+    "response_format": {"type": "text"},
 }  # fmt: skip
 
 
@@ -101,6 +103,7 @@ class _Refused(Exception):
 class _Handler(BaseHTTPRequestHandler):
     server: PolicyProxy  # pyright: ignore[reportIncompatibleVariableOverride]
     protocol_version = "HTTP/1.1"
+    _streaming = False
 
     def do_GET(self) -> None:
         """The list of models: the policy."""
@@ -126,8 +129,15 @@ class _Handler(BaseHTTPRequestHandler):
             self._fail(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
         except ReSkillError as error:
             self._fail(HTTPStatus.BAD_REQUEST, str(error))
+        except TemplateError as error:
+            self._fail(HTTPStatus.BAD_REQUEST, f"the policy's chat template refuses these messages: {error}")
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True  # the client left; what was sampled is recorded all the same
+        except Exception as error:  # an answer all the same: clients repeat what gets none
+            if self._streaming:
+                self.close_connection = True
+            else:
+                self._fail(HTTPStatus.INTERNAL_SERVER_ERROR, f"{type(error).__name__}: {error}")
 
     def _complete(self) -> None:
         body = self._body()
@@ -186,6 +196,9 @@ class _Handler(BaseHTTPRequestHandler):
             unknown.append(f"temperature other than {self.server.model.temperature:g}")
         if unknown:
             raise _Refused(HTTPStatus.BAD_REQUEST, f"not offered here: {', '.join(unknown)}")
+        wrong = _wrong(body)
+        if wrong:
+            raise _Refused(HTTPStatus.BAD_REQUEST, wrong)
         try:
             messages = convert_to_messages(body["messages"])
             stop = body.get("stop") or ()
@@ -240,6 +253,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"data: [DONE]\n\n")
 
     def _begin_events(self) -> None:
+        self._streaming = True
         self.send_response(HTTPStatus.OK)
         self.send_header("content-type", "text/event-stream")
         self.send_header("connection", "close")
@@ -268,6 +282,30 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing."""
+
+
+def _wrong(body: Mapping[str, Any]) -> str:
+    """What the first field of another type than OpenAI's must be; empty if all are right."""
+    if not (isinstance(body.get("messages"), list) and body["messages"]):
+        return "messages must be a list of at least one"
+    for name in ("max_tokens", "max_completion_tokens"):
+        limit = body.get(name)
+        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+            return f"{name} must be a whole number from 1"
+    stop = body.get("stop")
+    if not (stop is None or isinstance(stop, str) or _all_are(str, stop)):
+        return "stop must be a text or a list of texts"
+    if not (body.get("tools") is None or _all_are(dict, body["tools"])):
+        return "tools must be a list of objects"
+    if not isinstance(body.get("tool_choice"), str | dict | None):
+        return "tool_choice must be a text or an object"
+    if not isinstance(body.get("stream_options"), dict | None):
+        return "stream_options must be an object"
+    return ""
+
+
+def _all_are(kind: type, values: object) -> bool:
+    return isinstance(values, list) and all(isinstance(value, kind) for value in values)
 
 
 def _calls(message: AIMessage) -> list[dict[str, object]]:

@@ -325,6 +325,17 @@ async def test_tokens_can_be_had_while_they_are_sampled() -> None:
     await engine.aclose()
 
 
+async def test_equal_requests_stream_their_own_tokens() -> None:
+    engine = TransformersEngine(qwen())
+
+    async def items() -> list[object]:
+        return [item async for item in engine.stream(request((1, 2, 3), key=()))]
+
+    for one in await asyncio.gather(items(), items()):
+        assert tuple(one[:-1]) == one[-1].token_ids  # type: ignore[attr-defined]
+    await engine.aclose()
+
+
 def test_one_engine_serves_one_event_loop_after_the_other() -> None:
     engine = TransformersEngine(qwen())
     answers = [asyncio.run(engine.generate(request((1, 2, 3)))) for _ in range(2)]

@@ -36,6 +36,7 @@ def url(served: Served) -> Iterator[str]:
 async def test_keeps_the_contract(url: str) -> None:
     engine = await VLLMEngine.connect(url)
     assert (engine.model, engine.max_context) == ("toy", 64)
+    assert engine.run_settings == {"engine": "vllm", "engine_url": url}
     await check_engine(engine, 20, weights=Path("version-3"), scores_any_temperature=False)
 
 

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from langchain.agents import create_agent
@@ -26,7 +27,7 @@ from reskill_agents.library import SkillLibrary
 from reskill_agents.trainers.config import RunConfig
 from reskill_agents.trainers.graph_episode import GraphEpisode, reward_of
 from reskill_agents.trainers.graph_rollout import GraphPlayer, GraphRun
-from reskill_agents.trainers.graph_training import config_from_trl
+from reskill_agents.trainers.graph_training import _served, config_from_trl
 from reskill_agents.trainers.rows import rows_of, sampled_tokens
 from reskill_agents.trainers.tool_caller import CallGrammar, clone_tool_caller, load_tool_caller
 from reskill_agents.trainers.trl_trainer import activation_checkpointing
@@ -151,6 +152,38 @@ async def test_a_broken_tool_is_a_run_without_reward_and_a_graph_that_never_work
         await player.play(runs[1:])
 
 
+async def test_a_reward_that_breaks_is_a_run_without_one(start: Path) -> None:
+    def judge(episode: GraphEpisode) -> float:
+        if episode.task.task_id == "b":
+            raise TimeoutError("the judge is busy")
+        return 1.0
+
+    policy = load_tool_caller(start)
+    player = GraphPlayer(lambda _: asking(policy), policy, judge)
+    runs = [GraphRun(task, SkillLibrary(), task.task_id, (0, n)) for n, task in enumerate(TASKS[::2])]
+    assert [run.task.task_id for run in runs] == ["a", "b"]
+    good, bad = await player.play(runs)
+    assert (good.reward, bad.reward, bad.stop) == (1.0, None, StopReason.FAULT)
+    assert bad.error == "reward: TimeoutError: the judge is busy"
+    with pytest.raises(TimeoutError):
+        await player.play(runs[1:])
+    with pytest.raises(ConfigError, match="a number or None"):
+        await GraphPlayer(lambda _: asking(policy), policy, lambda _: "good").play(runs)  # type: ignore[arg-type, return-value]
+
+
+async def test_several_trl_rewards_are_weighed_and_get_the_loggers_that_they_name() -> None:
+    def loud(completions, trainer_state, log_metric, **_):  # type: ignore[no-untyped-def]
+        log_metric("length", len(completions))
+        assert trainer_state is None
+        return [0.5]
+
+    episode = GraphEpisode("e", Task("t", "what?"), (), None)
+    both = trl_reward([loud, lambda **_: [1.0], lambda **_: [None]], weights=[2.0, 0.25, 9.0])
+    assert await reward_of(both, episode) == 1.25
+    with pytest.raises(ConfigError, match="2 reward functions need as many weights, not 1"):
+        trl_reward([loud, loud], weights=[1.0])
+
+
 async def test_trl_reward_functions_see_prompts_completions_and_columns() -> None:
     def function(prompts, completions, completion_ids, answer, **_):  # type: ignore[no-untyped-def]
         assert prompts == [[{"role": "user", "content": "what?"}]]
@@ -172,6 +205,31 @@ def test_trl_settings_are_translated(tmp_path: Path) -> None:
     found = config_from_trl(args)
     assert (found.steps, found.rollout.groups, found.rollout.group_size) == (7, 2, 4)
     assert (found.update.lr, found.update.kl, found.update.loss.value) == (1e-4, 0.1, "grpo")
+
+
+def test_trl_settings_without_a_counterpart_are_refused_and_the_others_mean_the_same(tmp_path: Path) -> None:
+    def translated(**settings: object) -> RunConfig:
+        base = {"use_cpu": True, "bf16": False, "max_steps": 100, "output_dir": str(tmp_path), **activation_checkpointing()}
+        return config_from_trl(GRPOConfig(**{**base, **settings}))  # type: ignore[arg-type]
+
+    assert translated(warmup_steps=0.1).update.warmup_steps == 10
+    assert translated(loss_type="cispo", epsilon_high=5.0).update.clip_high == 4.0
+    assert translated(epsilon_high=0.28).update.clip_high == 0.28
+    assert translated(importance_sampling_level="sequence").update.importance_level == "sequence"
+    assert translated(**activation_checkpointing(True)).update.gradient_checkpointing
+    for name, value in (("num_iterations", 2), ("top_p", 0.9), ("mask_truncated_completions", True)):
+        with pytest.raises(ConfigError, match=f"args.{name} is {value}, which nothing here does"):
+            translated(**{name: value})
+
+
+def test_a_policy_on_a_served_engine_is_trained_as_such(start: Path) -> None:
+    class Served:
+        run_settings: ClassVar = {"engine": "vllm", "engine_url": "http://127.0.0.1:8000"}
+
+    found = _served(config(), Served())  # type: ignore[arg-type]
+    assert (found.engine.value, found.engine_url, found.corrected) == ("vllm", "http://127.0.0.1:8000", True)
+    assert _served(config(), load_tool_caller(start).engine) == config()
+    assert not config().corrected
 
 
 async def test_settings_that_do_not_fit_are_refused(start: Path, tmp_path: Path) -> None:

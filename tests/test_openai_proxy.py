@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import openai
 import pytest
+from jinja2 import TemplateError
 from toy import byte_tokenizer
 
 from reskill_agents.engine import GenerateRequest
@@ -124,3 +125,59 @@ def test_a_page_that_points_its_own_name_at_this_machine_is_refused(proxy: Polic
         request = urllib.request.Request(f"{proxy.url('a')}/models", headers={"host": "evil.example:80"})
         with pytest.raises(urllib.error.HTTPError, match="403"):
             urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "status", "said"),
+    [
+        ({"messages": []}, 400, "messages must be a list"),
+        ({"messages": [{"role": "nobody", "content": "x"}]}, 400, "messages cannot be read"),
+        ({"max_tokens": "x"}, 400, "max_tokens must be a whole number"),
+        ({"max_tokens": -5}, 400, "max_tokens must be a whole number"),
+        ({"stop": [5]}, 400, "stop must be a text"),
+        ({"tools": "x"}, 400, "tools must be a list"),
+        ({"tool_choice": 3}, 400, "tool_choice must be a text"),
+        ({"stream_options": "x"}, 400, "stream_options must be an object"),
+    ],
+)
+def test_a_body_of_another_shape_is_answered_with_what_is_wrong(
+    proxy: PolicyProxy, wrong: dict[str, object], status: int, said: str
+) -> None:
+    body = {"model": "policy", "messages": [{"role": "user", "content": "hello"}], **wrong}
+    with proxy.rollout("a"):
+        found, answer = post(proxy, body)
+    assert found == status
+    assert said in answer["error"]["message"]
+
+
+def test_what_nobody_foresaw_is_answered_as_well_and_neutral_settings_pass(
+    proxy: PolicyProxy, answers: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = {"messages": [{"role": "user", "content": "hello"}], "response_format": {"type": "text"}, "logit_bias": {}}
+    answers.append("fine")
+    with proxy.rollout("a"):
+        assert post(proxy, body)[0] == 200
+
+        odd = TemplateError("roles must alternate")
+        for error, status, said in ((odd, 400, "chat template"), (KeyError("x"), 500, "KeyError")):
+
+            async def fails(*_: object, error: Exception = error, **__: object) -> None:
+                raise error
+
+            monkeypatch.setattr(PolicyChatModel, "complete", fails)
+            found, answer = post(proxy, body)
+            assert found == status
+            assert said in answer["error"]["message"]
+
+
+def post(proxy: PolicyProxy, body: dict[str, object]) -> tuple[int, dict[str, dict[str, str]]]:
+    """Status and JSON of an answer."""
+    request = urllib.request.Request(
+        f"{proxy.url('a')}/chat/completions", json.dumps(body).encode(), {"content-type": "application/json"}
+    )
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)

@@ -7,13 +7,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from tiny_policy import tiny_policy
+from toy_world import ToyWorld
 from trainer_runs import Crash, CrashAt, Watcher, go, lines, small_config
 
 from reskill_agents.errors import ConfigError
+from reskill_agents.trainers.checkpoint import latest_checkpoint
 from reskill_agents.trainers.config import RunConfig
 from reskill_agents.trainers.progress import Phase
 
@@ -132,3 +135,34 @@ def test_kill_minus_nine_in_the_middle(policy: Path, unbroken: Path, tmp_path: P
     process.wait()
     go(config(), policy, tmp_path, resume=True)
     assert_equal_runs(unbroken, tmp_path)
+
+
+def test_a_torn_checkpoint_does_not_take_the_place_of_a_valid_one(policy: Path, tmp_path: Path) -> None:
+    settings = small_config(steps=8, checkpoint={"every": 3, "keep": 2})
+    go(settings, policy, tmp_path / "whole")
+    torn = tmp_path / "torn"
+    with pytest.raises(Crash):
+        go(settings, policy, torn, listener=CrashAt(at=4))
+    for left in ("step-000007", "step-000008"):  # of later ones nothing but their folders
+        (torn / "checkpoints" / left).mkdir()
+    with pytest.raises(Crash):
+        go(settings, policy, torn, listener=CrashAt(at=7), resume=True)
+    found = latest_checkpoint(torn)
+    assert found is not None
+    assert found.manifest.step >= 6
+    go(settings, policy, torn, resume=True)
+    assert_equal_runs(tmp_path / "whole", torn)
+    left = sorted(path.name for path in (torn / "checkpoints").iterdir())
+    assert left[1:] == ["step-000008", "torn-step-000007", "torn-step-000008"]
+
+
+def test_a_run_goes_on_in_its_own_world_only(policy: Path, tmp_path: Path) -> None:
+    class Other(ToyWorld):
+        def describe(self) -> Mapping[str, str | int | float | bool]:
+            return {**super().describe(), "seed": 99}
+
+    go(small_config(steps=2), policy, tmp_path)
+    before = (tmp_path / "world.json").read_text()
+    with pytest.raises(ConfigError, match="begun on a world with another seed"):
+        go(small_config(steps=3), policy, tmp_path, resume=True, world=Other())
+    assert (tmp_path / "world.json").read_text() == before

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from reskill_agents.environment import Split, Task
+from reskill_agents.envs import scienceworld_jvm
 from reskill_agents.envs.scienceworld import ScienceWorld
 from reskill_agents.envs.scienceworld_jvm import JvmPool, start_process
 from reskill_agents.episodes import Episode
@@ -204,6 +205,23 @@ def test_a_process_that_dies_is_a_fault_and_is_replaced() -> None:
     started.processes[1].running = False  # between two episodes nothing is lost
     assert env.reset(task, seed=0).text.endswith("look around: variation 0")
     assert (len(started.processes), started.pool.restarts) == (3, 2)
+
+
+def test_a_killed_process_that_still_counts_as_running_is_replaced_and_one_that_stays_is_a_fault(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started = Started(count=1)
+    task = started.world().tasks(Split.TRAIN)[0]
+    dying, asked = started.processes[0], iter([True, True, True])
+    monkeypatch.setattr(dying, "alive", lambda: next(asked, False))
+    dying.running = False
+    assert started.world().make().reset(task, seed=0).text.endswith("look around: variation 0")
+    assert started.pool.restarts == 1
+    monkeypatch.setattr(scienceworld_jvm, "_DYING_S", 0.05)
+    monkeypatch.setattr(started.processes[1], "alive", lambda: True)
+    started.processes[1].running = False
+    with pytest.raises(EnvironmentFault, match="gives no interface"):
+        started.world()
 
 
 def test_a_place_is_free_again_when_an_environment_goes() -> None:

@@ -11,13 +11,10 @@ over to other tasks of the target is what the test splits say (``evaluation.test
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import torch
 
 from reskill_agents.environment import Environment, Split, Task, World, adaptation_tasks
 from reskill_agents.episodes import Episode
@@ -25,6 +22,7 @@ from reskill_agents.errors import ConfigError
 from reskill_agents.graphs.creator_state import Author
 from reskill_agents.library import SkillLibrary
 from reskill_agents.methods import Method
+from reskill_agents.trainers.arithmetic import settle_arithmetic
 from reskill_agents.trainers.config import RunConfig
 from reskill_agents.trainers.final import Examination
 from reskill_agents.trainers.groups import Collector
@@ -129,10 +127,10 @@ async def adapt(
     tasks, split = adaptation_tasks(world)
     target = _Target(world, tasks, split)
     listener = listener or Silent()
-    torch.set_num_threads(config.threads)
+    settle_arithmetic(config)
     with RunFolder(run_dir, config, resume=resume) as folder:
         description = {**world.describe(), "adapt": split, "adapt_tasks": len(tasks), "source": source.digest}
-        _check_same(folder, description)
+        folder.check_world(description)
         engine = await open_engine(config, policy)
         try:
             model = chat_model(config, engine, policy)
@@ -154,15 +152,6 @@ async def adapt(
         done = _adaptation(config, target, examination, source, result.library, policy)
         folder.write_json(FILE, done)
     return done
-
-
-def _check_same(folder: RunFolder, description: Mapping[str, object]) -> None:
-    path = folder.path / "world.json"
-    if path.exists():
-        before = json.loads(path.read_text("utf-8"))
-        changed = sorted(name for name in {*before, *description} if before.get(name) != description.get(name))
-        if changed:
-            raise ConfigError(f"{folder.path} was begun with another {', '.join(changed)}; name another folder")
 
 
 class _Target:

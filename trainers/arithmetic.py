@@ -19,9 +19,11 @@ def settle_arithmetic(config: RunConfig) -> None:
     Process-wide, as everything of the kind in torch is. A kernel without such a twin runs as it is.
     """
     torch.set_num_threads(config.threads)
-    if config.device == "cuda" and config.reproducible:
+    if config.device != "cuda":
+        return
+    torch.use_deterministic_algorithms(config.reproducible, warn_only=True)
+    if config.reproducible:
         os.environ.setdefault(_CUBLAS, _ONE_WORKSPACE)
-        torch.use_deterministic_algorithms(True, warn_only=True)
         warnings.filterwarnings(
             "ignore", message=".*does not have a deterministic implementation", category=UserWarning
         )

@@ -106,6 +106,15 @@ def latest_checkpoint(run_dir: Path) -> Checkpoint | None:
     return None
 
 
+def set_newer_aside(run_dir: Path, checkpoint: Checkpoint | None) -> None:
+    """Rename checkpoints newer than the one that a run goes on from: torn, they must not count among those that are kept."""
+    for folder in sorted((run_dir / FOLDER).glob("step-*")):
+        if checkpoint is None or folder.name > checkpoint.folder.name:
+            aside = folder.with_name(f"torn-{folder.name}")
+            shutil.rmtree(aside, ignore_errors=True)
+            folder.replace(aside)
+
+
 def read_checkpoint(folder: Path) -> Checkpoint:
     """A checkpoint whose every file is as the manifest says.
 

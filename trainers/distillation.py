@@ -24,6 +24,7 @@ from reskill_agents.errors import ConfigError
 from reskill_agents.graphs.agent import Agent
 from reskill_agents.graphs.rollout import Rollout, play_many
 from reskill_agents.library import SkillLibrary
+from reskill_agents.trainers.arithmetic import settle_arithmetic
 from reskill_agents.trainers.distil_pairs import pairs_of
 from reskill_agents.trainers.distil_training import DistilLoss, train_pairs
 from reskill_agents.trainers.evaluation import Evaluator
@@ -177,7 +178,7 @@ async def distil(
         reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out) or "its library is empty"
         raise ConfigError(f"the run has no skill to distil ({reasons})")
     run = trained.config
-    torch.set_num_threads(run.threads)
+    settle_arithmetic(run)
     engine = await open_engine(run, trained.policy)
     try:
         await engine.publish(trained.policy, engine.version + 1)

@@ -82,16 +82,30 @@ async def reward_of(function: RewardFunction, episode: GraphEpisode) -> float | 
     return value
 
 
-def trl_reward(function: Callable[..., Any], *, conversational: bool = True) -> RewardFunction:
-    """A TRL reward function for graphs.
+def trl_reward(
+    function: Callable[..., Any] | Sequence[Callable[..., Any]],
+    *,
+    weights: Sequence[float] | None = None,
+    conversational: bool = True,
+) -> RewardFunction:
+    """One TRL reward function for graphs, or several: their weighted sum, as in TRL without those that say ``None``.
 
-    It is called with lists of one: ``prompts`` (the task), ``completions`` (the final answer), ``completion_ids`` (the
-    ids sampled in the run's last policy call), and every tag of the task as a column; async functions work.
+    Each is called with lists of one, episode by episode: ``prompts`` (the task), ``completions`` (the final answer),
+    ``completion_ids`` (the ids sampled in the run's last policy call), every tag of the task as a column, and, where it
+    names them, ``trainer_state`` (``None``), ``log_extra`` and ``log_metric`` (which do nothing). Async functions work.
 
     Args:
-        function: ``f(prompts, completions, **columns) -> list[float | None]``.
+        function: ``f(prompts, completions, **columns) -> list[float | None]``, or several.
+        weights: one a function; default: 1 each.
         conversational: prompts and completions are lists of messages, as TRL passes them for chat data; else text.
+
+    Raises:
+        ConfigError: not as many weights as functions.
     """
+    functions = [function] if callable(function) else list(function)
+    shares = [1.0] * len(functions) if weights is None else list(weights)
+    if len(shares) != len(functions):
+        raise ConfigError(f"{len(functions)} reward functions need as many weights, not {len(shares)}")
 
     async def reward(episode: GraphEpisode) -> float | None:
         prompt: object = episode.task.text
@@ -101,9 +115,27 @@ def trl_reward(function: Callable[..., Any], *, conversational: bool = True) -> 
             completion = [{"role": "assistant", "content": completion}]
         calls = [turn.call for turn in episode.turns if turn.call is not None]
         ids = list(calls[-1].sampled_ids) if calls else []
-        columns = {name: [value] for name, value in episode.task.tags.items()}
-        found = function(prompts=[prompt], completions=[completion], completion_ids=[ids], **columns)
-        rewards = await found if inspect.isawaitable(found) else found
-        return cast("float | None", rewards[0])
+        columns: dict[str, Any] = {name: [value] for name, value in episode.task.tags.items()}
+        said = []
+        for one, share in zip(functions, shares, strict=True):
+            found = one(prompts=[prompt], completions=[completion], completion_ids=[ids], **columns, **_extras(one))
+            rewards = await found if inspect.isawaitable(found) else found
+            if rewards[0] is not None:
+                said.append(share * rewards[0])
+        return cast("float", sum(said)) if said else None
 
     return reward
+
+
+def _extras(function: Callable[..., Any]) -> dict[str, object]:
+    """What TRL passes besides, as far as ``function`` names it."""
+    try:
+        named = inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return {}
+    every: dict[str, object] = {"trainer_state": None, "log_extra": _nothing, "log_metric": _nothing}
+    return {name: value for name, value in every.items() if name in named}
+
+
+def _nothing(*_: object) -> None:
+    """Stands for TRL's loggers."""

@@ -14,7 +14,7 @@ from langgraph.errors import GraphRecursionError
 
 from reskill_agents.environment import Task
 from reskill_agents.episodes import Group, StopReason
-from reskill_agents.errors import ContextOverflow, EngineError, EngineMismatch, EnvironmentFault
+from reskill_agents.errors import ConfigError, ContextOverflow, EngineError, EngineMismatch, EnvironmentFault
 from reskill_agents.graphs.chat_model import PolicyChatModel
 from reskill_agents.graphs.foreign_calls import ForeignCalls
 from reskill_agents.graphs.recorder import CallRecorder, record_calls
@@ -77,8 +77,9 @@ class GraphPlayer:
     async def play(self, runs: Sequence[GraphRun], *, concurrency: int | None = None) -> list[GraphEpisode]:
         """Play all, up to ``concurrency`` at a time (default: all), in the order of ``runs``.
 
-        A fault of engine or environment, or an exception in the graph, is an episode without a score. Synchronous tools
-        that call the policy block a thread each while the engine gathers a batch, so the loop's pool is widened.
+        A fault of engine or environment, or an exception in the graph or its reward, is an episode without a score.
+        Synchronous tools that call the policy block a thread each while the engine gathers a batch, so the loop's pool is
+        widened.
 
         Raises:
             Exception: the first one of the graph, when no run at all came through.
@@ -124,7 +125,7 @@ class GraphPlayer:
                 faults.append(fault)
             finally:
                 self.policy.forget(run.episode_id)
-        return await self._episode(run, recorder, output, stop, error)
+        return await self._episode(run, recorder, output, stop, error, faults)
 
     def _config(self, run: GraphRun, recorder: CallRecorder) -> dict[str, Any]:
         thread = f"{run.episode_id}-{uuid.uuid4().hex}"  # a checkpointer must never continue an earlier run
@@ -142,7 +143,13 @@ class GraphPlayer:
         return self._graphs[library.digest]
 
     async def _episode(
-        self, run: GraphRun, recorder: CallRecorder, output: Mapping[str, Any], stop: StopReason, error: str
+        self,
+        run: GraphRun,
+        recorder: CallRecorder,
+        output: Mapping[str, Any],
+        stop: StopReason,
+        error: str,
+        faults: list[Exception],
     ) -> GraphEpisode:
         episode = GraphEpisode(
             episode_id=run.episode_id,
@@ -160,7 +167,13 @@ class GraphPlayer:
         )
         if stop is StopReason.FAULT:
             return episode
-        reward = await reward_of(self.reward, episode)
+        try:
+            reward = await reward_of(self.reward, episode)
+        except ConfigError:
+            raise
+        except Exception as fault:  # a judge that timed out, say: this run teaches nothing
+            faults.append(fault)
+            return replace(episode, stop=StopReason.FAULT, error=f"reward: {type(fault).__name__}: {fault}")
         score = None if reward is None else min(max(reward, 0.0), 1.0)
         return replace(episode, reward=reward, score=score)
 

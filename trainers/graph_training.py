@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from pydantic import TypeAdapter, ValidationError
 from transformers import PreTrainedModel
 
+from reskill_agents.engine import PolicyEngine
 from reskill_agents.environment import Split, Task
 from reskill_agents.episodes import Episode
 from reskill_agents.errors import ConfigError
@@ -22,7 +23,7 @@ from reskill_agents.methods import Method
 from reskill_agents.skill import digest_json
 from reskill_agents.store_protocol import SkillStore
 from reskill_agents.trainers.arithmetic import settle_arithmetic
-from reskill_agents.trainers.config import LossType, RolloutConfig, RunConfig, UpdateConfig
+from reskill_agents.trainers.config import EngineName, LossType, RolloutConfig, RunConfig, UpdateConfig
 from reskill_agents.trainers.episode_memory import EpisodeMemory
 from reskill_agents.trainers.evaluation import score_of, scores_by_tag
 from reskill_agents.trainers.graph_episode import GraphEpisode, RewardFunction
@@ -53,6 +54,12 @@ START = "start"  # folder of the start policy inside the run folder, where none 
 _EVALUATION = 1 << 41  # keeps the random keys of evaluations apart from those of steps
 _FILE = "evaluation.json"
 _RESULTS = TypeAdapter(list[EvaluationResult])
+_CHECKPOINTING = ("activation_checkpointing", "gradient_checkpointing")  # renamed within the range we admit
+_NO_COUNTERPART = frozenset({
+    "num_iterations", "top_p", "top_k", "min_p", "repetition_penalty", "generation_kwargs", "mask_truncated_completions", "delta",
+    "top_entropy_quantile", "off_policy_mask_threshold", "entropy_coef", "use_vllm", "use_liger_kernel", "sync_ref_model",
+    "reward_weights", "fp16", "neftune_noise_alpha",
+})  # fmt: skip
 GraphFactory = Callable[[SkillLibrary], CompiledGraph]
 
 
@@ -106,7 +113,7 @@ async def train_graph(
         RankError: another process of the run failed (a launcher's processes all call this and all get the result).
         Exception: the graph's own, when every run of a step failed.
     """
-    config = _config(args)
+    config = _served(_config(args), policy.engine)
     if store is not None and library is None and not isinstance(graph, CompiledGraph):
         library = store.active().library
     _check(config, graph, policy, library, store)
@@ -121,7 +128,12 @@ async def train_graph(
             held_out = [task for task in tasks if task.split is not Split.TRAIN]
             stage = Stage(
                 tasks=[task for task in tasks if task.split is Split.TRAIN],
-                description={"world": "graph", "tasks": len(tasks), "held_out": len(held_out)},
+                description={
+                    "world": "graph",
+                    "tasks": len(tasks),
+                    "held_out": len(held_out),
+                    "digest": digest_json([[task.task_id, task.text, task.split.value] for task in tasks]),
+                },
                 collector=GraphCollector(player, config.seed, concurrency),
                 examination=GraphExamination(config, player, held_out, folder, listener, concurrency),
                 reward=train_reward,
@@ -165,14 +177,25 @@ def start_policy(policy: PolicyChatModel, folder: Path) -> Path:
 def config_from_trl(args: GRPOConfig) -> RunConfig:
     """Plain GRPO with TRL's settings. A step holds ``generation_batch_size / num_generations`` tasks.
 
+    The learning rate is constant after the warm-up and advantages are ours (``update.advantage``), whatever ``args`` say of
+    schedule and ``scale_rewards``.
+
     Raises:
-        ConfigError: a loss that is not offered here, or ``max_steps`` is not set.
+        ConfigError: a loss that is not offered here, ``max_steps`` is not set, or a setting without a counterpart here.
     """
     if args.max_steps <= 0:
         raise ConfigError("args.max_steps must be set; epochs are not counted")
     if args.loss_type not in {loss.value for loss in LossType}:
         raise ConfigError(f"args.loss_type is {args.loss_type!r}; there are: {', '.join(LossType)}")
+    for one in fields(args):
+        value = getattr(args, one.name)
+        if one.name in _NO_COUNTERPART and value not in (one.default, None):
+            raise ConfigError(f"args.{one.name} is {value!r}, which nothing here does; leave it at {one.default!r}")
     size = int(args.num_generations or 8)
+    above = args.epsilon if args.epsilon_high is None else args.epsilon_high
+    if args.loss_type == LossType.CISPO and args.epsilon_high is not None:
+        above -= 1.0  # TRL's bound of the weight itself; ours lies above 1, as everywhere
+    reduced = bool(args.bf16) and not args.use_cpu
     return RunConfig.build(
         method=Method.GRPO,
         steps=args.max_steps,
@@ -187,14 +210,25 @@ def config_from_trl(args: GRPOConfig) -> RunConfig:
             "lr": args.learning_rate,
             "kl": args.beta,
             "loss": args.loss_type,
+            "importance_level": args.importance_sampling_level,
             "clip_low": args.epsilon,
-            "clip_high": args.epsilon if args.epsilon_high is None else args.epsilon_high,
+            "clip_high": above,
             "normaliser_tokens": int(args.max_completion_length or 256),
             "max_grad_norm": args.max_grad_norm,
             "weight_decay": args.weight_decay,
-            "warmup_steps": int(args.warmup_steps),
+            "warmup_steps": args.get_warmup_steps(args.max_steps),
+            "gradient_checkpointing": any(bool(getattr(args, name, False)) for name in _CHECKPOINTING),
+            **({"precision": "bfloat16", "max_logprob_gap": 0.5} if reduced else {}),
         },
     )
+
+
+def _served(config: RunConfig, engine: PolicyEngine) -> RunConfig:
+    """``config`` with the engine that the policy already has: what loads from a folder, and samples with kernels of its own."""
+    settings = getattr(engine, "run_settings", None)
+    if settings is None or config.engine is not EngineName.TRANSFORMERS:
+        return config
+    return RunConfig.build(**{**config.model_dump(), **settings})
 
 
 def _config(args: RunConfig | GRPOConfig | None) -> RunConfig:

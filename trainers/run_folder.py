@@ -28,7 +28,7 @@ from dataclasses import asdict, is_dataclass
 from enum import Enum, StrEnum
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Self, cast
 
 from reskill_agents.errors import ConfigError, RunFolderError
 from reskill_agents.folder_lock import lock_folder
@@ -128,6 +128,23 @@ class RunFolder:
                     os.fsync(orphan.fileno())
                     file.truncate(keep)
                     os.fsync(file.fileno())
+
+    def check_world(self, description: Mapping[str, object]) -> None:
+        """See that a run that is resumed is on the world that it began on (``world.json``, if that can be read).
+
+        Raises:
+            ConfigError: it is not; names what differs.
+        """
+        try:
+            before = json.loads((self.path / "world.json").read_text("utf-8"))
+        except (OSError, ValueError):
+            return
+        now = cast("dict[str, object]", plain(description))
+        changed = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+        if changed:
+            raise ConfigError(
+                f"{self.path} was begun on a world with another {', '.join(changed)}; name another folder, or the same world"
+            )
 
     def write_json(self, name: str, content: object) -> None:
         """Replace a file atomically."""

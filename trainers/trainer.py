@@ -18,7 +18,7 @@ from reskill_agents.library import SkillLibrary
 from reskill_agents.packs import Lineage
 from reskill_agents.trainers.advantage_names import advantage_named
 from reskill_agents.trainers.batches import Batch, chosen, is_silent, training_set
-from reskill_agents.trainers.checkpoint import latest_checkpoint, write_checkpoint
+from reskill_agents.trainers.checkpoint import latest_checkpoint, set_newer_aside, write_checkpoint
 from reskill_agents.trainers.clock import Clock
 from reskill_agents.trainers.config import EngineName, RunConfig
 from reskill_agents.trainers.episode_log import log_episodes
@@ -111,6 +111,8 @@ class Trainer:
                 self._update_thread.shutdown()
 
     async def _run(self, resume: bool) -> RunResult:
+        if resume:
+            self.folder.check_world(self.stage.description)
         self.folder.write_json("world.json", self.stage.description)
         start = await self._restore() if resume else 0
         if start == 0:
@@ -242,6 +244,7 @@ class Trainer:
     async def _restore(self) -> int:
         """Go back to the newest valid checkpoint; its step, 0 without one."""
         checkpoint = latest_checkpoint(self.folder.path)
+        set_newer_aside(self.folder.path, checkpoint)
         if checkpoint is None:
             return 0
         step = self.state.restore_position(checkpoint)

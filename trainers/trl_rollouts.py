@@ -25,6 +25,7 @@ from datasets import Dataset  # type: ignore[import-untyped]
 from transformers import PreTrainedModel
 
 from reskill_agents.engine import PolicyEngine
+from reskill_agents.engines.probe import TOLERANCE
 from reskill_agents.engines.transformers import TransformersEngine
 from reskill_agents.environment import Split, Task, World
 from reskill_agents.episodes import Episode, graded_outcome, success_reward
@@ -37,6 +38,7 @@ from reskill_agents.graphs.rollout import Rollout, play_many
 from reskill_agents.library import SkillLibrary
 from reskill_agents.trainers.graph_episode import GraphEpisode, RewardFunction
 from reskill_agents.trainers.graph_rollout import CompiledGraph, GraphInput, GraphPlayer, GraphRun, as_message
+from reskill_agents.trainers.probe import check_engine_holds
 from reskill_agents.trainers.rows import Row, rows_of
 from reskill_agents.trials import Arm, VersionTrial
 
@@ -211,8 +213,9 @@ class SkillRollouts:
     async def _play(self, policy: PolicyChatModel, runs: Sequence[_Run], trainer: GRPOTrainer) -> list[Episode]:
         step = int(trainer.state.global_step)
         if self._own and step != self._published and self.engine is not None:
-            weights = trainer.accelerator.unwrap_model(trainer.model).state_dict()
-            await self.engine.publish(weights, self.engine.version + 1)
+            model = trainer.accelerator.unwrap_model(trainer.model)
+            await self.engine.publish(model.state_dict(), self.engine.version + 1)
+            await check_engine_holds(model, self.engine, self.engine.version, tolerance=TOLERANCE)
             self._published = step
         return await self.player.play(policy, runs)
 

@@ -6,7 +6,7 @@ import asyncio
 import copy
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -99,7 +99,7 @@ class TransformersEngine:
         self._version = 0
         self._seed = seed
         self._keyless = 0
-        self._listeners: dict[GenerateRequest, Callable[[int], None]] = {}
+        self._listeners: dict[int, Callable[[int], None]] = {}  # by identity of the request: two may be equal
         self._rows: dict[str, _Row] = {}
         self._free_rows: list[int] = []
         self._forward = row_forward(self.model)
@@ -148,11 +148,12 @@ class TransformersEngine:
     async def stream(self, request: GenerateRequest) -> AsyncIterator[int | Generation]:
         """The tokens of :meth:`generate` as they are sampled, then the generation."""
         loop, tokens = asyncio.get_running_loop(), asyncio.Queue[int | None]()
+        request = replace(request)  # one of its own
 
         def listen(token: int) -> None:
             loop.call_soon_threadsafe(tokens.put_nowait, token)
 
-        self._listeners[request] = listen
+        self._listeners[id(request)] = listen
         answer = asyncio.ensure_future(self.generate(request))
         answer.add_done_callback(lambda _: tokens.put_nowait(None))
         try:
@@ -160,7 +161,7 @@ class TransformersEngine:
                 yield token
             yield await answer
         finally:
-            del self._listeners[request]
+            del self._listeners[id(request)]
             answer.cancel()
 
     async def score(
@@ -187,7 +188,7 @@ class TransformersEngine:
     @torch.inference_mode()
     def _run_round(self, requests: Sequence[GenerateRequest]) -> list[Generation]:
         started = time.perf_counter()
-        listeners = [self._listeners.get(request) for request in requests] if self._listeners else []
+        listeners = [self._listeners.get(id(request)) for request in requests] if self._listeners else []
         sampler = RoundSampler(requests, [self._key(request) for request in requests], listeners)
         if self._forward is None:
             self._sample_padded(requests, sampler)

@@ -112,6 +112,11 @@ class ColocatedVLLM:
         return cls(llm, thread, max_context=int(llm.model_config.max_model_len), weights_dir=weights_dir)
 
     @property
+    def run_settings(self) -> Mapping[str, str]:
+        """What a run over this engine must have in its config."""
+        return {"engine": "vllm-colocated"}
+
+    @property
     def version(self) -> int:
         """The version published last; 0 before the first."""
         return self._version

@@ -125,6 +125,11 @@ class VLLMEngine:
         return engine
 
     @property
+    def run_settings(self) -> Mapping[str, str]:
+        """What a run over this engine must have in its config."""
+        return {"engine": "vllm", "engine_url": ",".join(server.url for server in self.servers)}
+
+    @property
     def version(self) -> int:
         """The version published last; 0 before the first."""
         return self._version

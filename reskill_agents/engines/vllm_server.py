@@ -135,7 +135,13 @@ class VLLMServer:
         if (weights / ADAPTER_FILE).is_file():
             self._adapters += 1
             name = f"{stamp}-{self._adapters}"  # a fresh one: cached prefixes are kept by it
-            await self._call("POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(weights)})
+            try:
+                await self._call("POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(weights)})
+            except ServerDown:
+                raise
+            except EngineError as error:  # an attempt without an answer may have loaded it: nobody else uses the name
+                if "already been loaded" not in str(error):
+                    raise
             self.serving = name
         else:
             await self._call(

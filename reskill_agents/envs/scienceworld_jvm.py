@@ -11,6 +11,7 @@ import contextlib
 import logging
 import subprocess
 import threading
+import time
 import weakref
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -28,6 +29,8 @@ JAVA_OPTIONS = (
     "-XX:hashCode=2",
     "-XX:+ExitOnOutOfMemoryError",
 )
+
+_DYING_S = 1.0  # that a killed process may still count as running, on a busy machine
 
 
 class Simulator(Protocol):
@@ -194,9 +197,19 @@ class JvmPool:
                 return process.simulator()
             except Exception as error:
                 failure = error
-                if process.alive():
+                if not _dies(process):
                     break
         raise EnvironmentFault(f"ScienceWorld's simulator gives no interface: {failure!r}") from failure
+
+
+def _dies(process: Process) -> bool:
+    """Whether it is gone, or about to: a killed one answers no more before it counts as ended."""
+    end = time.monotonic() + _DYING_S
+    while process.alive():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 def _close_if_there(pool: weakref.ref[JvmPool]) -> None:
