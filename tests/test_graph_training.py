@@ -209,7 +209,13 @@ def test_trl_settings_are_translated(tmp_path: Path) -> None:
 
 def test_trl_settings_without_a_counterpart_are_refused_and_the_others_mean_the_same(tmp_path: Path) -> None:
     def translated(**settings: object) -> RunConfig:
-        base = {"use_cpu": True, "bf16": False, "max_steps": 100, "output_dir": str(tmp_path), **activation_checkpointing()}
+        base = {
+            "use_cpu": True,
+            "bf16": False,
+            "max_steps": 100,
+            "output_dir": str(tmp_path),
+            **activation_checkpointing(),
+        }
         return config_from_trl(GRPOConfig(**{**base, **settings}))  # type: ignore[arg-type]
 
     assert translated(warmup_steps=0.1).update.warmup_steps == 10

@@ -21,7 +21,7 @@ from real_vllm import CPU, START_S, RealServer
 from tiny_policy import tiny_policy
 from toy_world import ToyWorld
 from trainer_checks import check_trained_tokens, logprob_gaps
-from trainer_runs import Watcher, go, lines, small_config
+from trainer_runs import Crash, CrashAt, Watcher, go, lines, small_config
 from transformers import AutoModelForCausalLM
 
 from reskill_agents.engine import PolicyEngine
@@ -188,6 +188,37 @@ def test_three_steps_of_training_with_weight_sync(server: RealServer, policy: Pa
     gaps = check_steps(tmp_path, 3)
     publish = [metrics.seconds.get("publish", 0.0) for metrics in watcher.steps]
     report(test="3 steps over HTTP", logprob_gap=max(gaps), publish_seconds=[round(s, 2) for s in publish])
+
+
+def test_three_steps_of_adapters_over_http(server: RealServer, policy: Path, tmp_path: Path) -> None:
+    """The adapters alone are loaded while the server runs; it keeps the start policy under them."""
+    watcher = Watcher()
+    update = {"lr": 1e-2, "lora": {"rank": 8, "alpha": 16.0}}
+    config = over_http(server, method="grpo", steps=3, update=update, serving={"lora_rank": 8})
+    go(config, policy, tmp_path, listener=watcher)
+    published = sorted((tmp_path / "serving").glob("version-*"))
+    assert published
+    assert all((folder / "adapter_config.json").is_file() for folder in published)
+    gap, seconds = max(check_steps(tmp_path, 3)), [one.seconds.get("publish", 0.0) for one in watcher.steps]
+    report(test="3 steps of adapters over HTTP", logprob_gap=gap, publish_seconds=[round(s, 2) for s in seconds])
+
+
+def test_a_run_that_was_killed_goes_on_against_the_same_server(
+    server: RealServer, policy: Path, tmp_path: Path
+) -> None:
+    """Invariant 8 as far as a server lets it: same steps, tasks and versions; what is sampled may differ in the last bits."""
+    config = over_http(server, method="grpo", steps=3, update={"lr": 1e-2}, checkpoint={"every": 1})
+    go(config, policy, tmp_path / "whole")
+    torn = tmp_path / "torn"
+    with pytest.raises(Crash):
+        go(config, policy, torn, listener=CrashAt(at=1))
+    go(config, policy, torn, resume=True)
+    check_steps(torn, 3)
+    tasks = [
+        [(line["step"], line["task"]) for line in lines(folder, "episodes.jsonl")]
+        for folder in (tmp_path / "whole", torn)
+    ]
+    assert tasks[0] == tasks[1]
 
 
 @pytest.fixture

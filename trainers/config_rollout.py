@@ -79,5 +79,8 @@ class ServingConfig(Settings):
     memory_share: Annotated[float, Field(gt=0, lt=1)] = setting(
         0.35, "vllm-colocated: share of the device's memory for weights and KV cache (the recipe's plan: --dry-run)."
     )
-    lora_rank: NonNegativeInt = setting(0, "vllm-colocated: largest rank of published adapters; 0: whole weights only.")
+    lora_rank: NonNegativeInt = setting(
+        0,
+        "Largest rank of published adapters (servers must take them: docs/gpu.md); 0: adapters are merged, whole weights sent.",
+    )
     eager: bool = setting(False, "vllm-colocated: no CUDA graphs, no compilation.")

@@ -93,7 +93,7 @@ class Trainer:
         self.state = LoopState(cursor, self.held_out, self.choice, self.skills, self.advantage)
         self.updater = open_updater(config, policy_path, folder.path, ranks)
         through = None if config.engine is EngineName.TRANSFORMERS else folder.path.resolve() / "serving"
-        adapters = self.updater.adapted and config.serving.lora_rank > 0 and config.engine is EngineName.VLLM_COLOCATED
+        adapters = through is not None and self.updater.adapted and config.serving.lora_rank > 0
         self.publisher = Publisher(
             engine, self.updater, through, adapters=adapters, tolerance=config.update.max_logprob_gap
         )

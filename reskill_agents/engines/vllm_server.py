@@ -140,6 +140,11 @@ class VLLMServer:
             except ServerDown:
                 raise
             except EngineError as error:  # an attempt without an answer may have loaded it: nobody else uses the name
+                if "status 404" in str(error):
+                    raise EngineError(
+                        f"{self.url} takes no adapters; start it with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=1, "
+                        "or set serving.lora_rank to 0, so that merged weights are sent"
+                    ) from error
                 if "already been loaded" not in str(error):
                     raise
             self.serving = name
