@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-quick real test quick-test check format types compare study results bench overhead test-vllm test-lowest test-worlds parity kills fuzz rollouts nightly wheel clean
+.PHONY: help install demo demo-quick real test quick-test check format types compare study results bench overhead test-vllm test-lowest test-worlds parity kills fuzz your-graph rollouts nightly wheel clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -113,11 +113,14 @@ kills: $(BIN)/.installed ## Kill -9 at 20 random moments of a training run, comp
 fuzz: $(BIN)/.installed ## Hostile packs against the importer
 	$(BIN)/python tests/benchmarks/fuzz_packs.py
 
+your-graph: $(BIN)/.installed ## The example with a graph of one's own: held-out reward must rise for three seeds
+	$(BIN)/python tests/benchmarks/your_graph.py
+
 rollouts: $(BIN)/.installed ## Cost of a turn besides model and environment
 	$(BIN)/python tests/benchmarks/rollouts.py $(ARGS)
 
 nightly: $(BIN)/.installed ## What does not fit into CI, into one result file (an hour or more; PARTS="kills fuzz" for some)
-	$(BIN)/python tests/benchmarks/nightly.py --only '$(PARTS)' kills=$(VENV) fuzz=$(VENV) parity=$(VENV) \
+	$(BIN)/python tests/benchmarks/nightly.py --only '$(PARTS)' kills=$(VENV) fuzz=$(VENV) parity=$(VENV) your-graph=$(VENV) \
 		rollouts=$(VENV) test-lowest=$(LOWEST_VENV) test-vllm=$(VLLM_VENV) test-worlds=$(WORLDS_VENV)
 
 wheel: $(BIN)/.installed ## Build sdist and wheel into dist/
