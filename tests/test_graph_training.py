@@ -27,9 +27,10 @@ from reskill_agents.library import SkillLibrary
 from reskill_agents.trainers.config import RunConfig
 from reskill_agents.trainers.graph_episode import GraphEpisode, reward_of
 from reskill_agents.trainers.graph_rollout import GraphPlayer, GraphRun
-from reskill_agents.trainers.graph_training import _served, config_from_trl
+from reskill_agents.trainers.graph_training import _served
 from reskill_agents.trainers.rows import rows_of, sampled_tokens
 from reskill_agents.trainers.tool_caller import CallGrammar, clone_tool_caller, load_tool_caller
+from reskill_agents.trainers.trl_config import config_from_trl
 from reskill_agents.trainers.trl_trainer import activation_checkpointing
 
 GRAMMAR = CallGrammar(["a", "b", "yes", "no"], ["ask"])
