@@ -101,8 +101,9 @@ $(WORLDS_VENV)/.installed: pyproject.toml
 	$(WORLDS_VENV)/bin/pip install --quiet -e '.[train,textworld,scienceworld,test]'
 	@touch $@
 
+# py4j leaves the socket to a killed simulator open (ResourceWarning).
 test-worlds: $(WORLDS_VENV)/.installed ## TextWorld and ScienceWorld themselves (elsewhere fakes stand in)
-	$(WORLDS_VENV)/bin/python -m pytest tests/test_textworld.py tests/test_scienceworld.py -v $(ARGS)
+	$(WORLDS_VENV)/bin/python -m pytest tests/test_textworld.py tests/test_scienceworld.py -v -W default::ResourceWarning $(ARGS)
 
 parity: $(BIN)/.installed ## TRL's loss against a hand-written one, with what is installed (the upper end)
 	$(BIN)/python -m pytest tests/test_update.py

@@ -192,6 +192,13 @@ def test_three_steps_of_training_with_weight_sync(server: RealServer, policy: Pa
 
 def test_three_steps_of_adapters_over_http(server: RealServer, policy: Path, tmp_path: Path) -> None:
     """The adapters alone are loaded while the server runs; it keeps the start policy under them."""
+
+    async def as_started() -> None:  # other tests gave it other weights
+        engine = await VLLMEngine.connect(server.url)
+        await engine.publish(policy, 1)
+        await engine.aclose()
+
+    asyncio.run(as_started())
     watcher = Watcher()
     update = {"lr": 1e-2, "lora": {"rank": 8, "alpha": 16.0}}
     config = over_http(server, method="grpo", steps=3, update=update, serving={"lora_rank": 8})
