@@ -81,6 +81,6 @@ class ServingConfig(Settings):
     )
     lora_rank: NonNegativeInt = setting(
         0,
-        "Largest rank of published adapters (servers must take them: docs/gpu.md); 0: adapters are merged, whole weights sent.",
+        "Largest rank of published adapters (servers must take them over the start policy: docs/gpu.md); 0: merged weights.",
     )
     eager: bool = setting(False, "vllm-colocated: no CUDA graphs, no compilation.")

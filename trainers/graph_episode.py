@@ -121,8 +121,10 @@ def trl_reward(
             found = one(prompts=[prompt], completions=[completion], completion_ids=[ids], **columns, **_extras(one))
             rewards = await found if inspect.isawaitable(found) else found
             if rewards[0] is not None:
-                said.append(share * rewards[0])
-        return cast("float", sum(said)) if said else None
+                said.append((share, rewards[0]))
+        if len(said) == 1 and said[0][0] == 1.0:
+            return cast("float", said[0][1])  # as it is: what is no number is named by whoever asked
+        return cast("float", sum(share * value for share, value in said)) if said else None
 
     return reward
 
