@@ -232,15 +232,14 @@ class _Handler(BaseHTTPRequestHandler):
 
         context = contextvars.copy_context()
         threading.Thread(target=lambda: context.run(run_blocking, sample()), daemon=True).start()
-        head, last, begun = self._head("chat.completion.chunk"), AIMessageChunk(content=""), False
+        head, last = self._head("chat.completion.chunk"), AIMessageChunk(content="")
         while (chunk := chunks.get()) is not None:
             if isinstance(chunk, Exception):
-                if not begun:
+                if not self._streaming:
                     raise chunk
                 self._event({"error": {"message": str(chunk), "type": "server_error", "code": None}})
                 return
-            if not begun:
-                begun = True
+            if not self._streaming:
                 self._begin_events()
             delta: dict[str, object] = {"role": "assistant", "content": str(chunk.content)}
             last = chunk
