@@ -6,13 +6,12 @@ Skipped where there is none, as in CI.
 from __future__ import annotations
 
 import asyncio
-import random
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from contracts.engine import check_engine
+from test_update import sampled_rows
 from tiny_policy import tiny_policy
 from trainer_checks import check_trained_tokens, logprob_gaps
 from trainer_runs import Crash, CrashAt, go, lines, small_config
@@ -67,31 +66,13 @@ def test_losses_and_gradients_are_those_of_the_cpu(policy: Path, tmp_path: Path,
             work_dir=tmp_path,
             use_cpu=use_cpu,
         )
-        rows = rows or noisy_rows(updater)
+        rows = rows or sampled_rows(updater, noise=0.2)
         reports.append(updater.update(rows, episodes=len(rows)))
     on_cpu, on_gpu = reports
     assert on_gpu.loss == pytest.approx(on_cpu.loss, rel=1e-4, abs=1e-6)
     assert on_gpu.grad_norm == pytest.approx(on_cpu.grad_norm, rel=1e-3)
     assert on_gpu.entropy == pytest.approx(on_cpu.entropy, rel=1e-4)
     assert on_gpu.clip_rate == pytest.approx(on_cpu.clip_rate)
-
-
-def noisy_rows(updater: PolicyUpdater) -> list[Row]:
-    """Rows whose log-probs when sampled differ from the policy's by 0.2 nats or so: some tokens are clipped."""
-    rng = random.Random(0)
-    rows = []
-    for index in range(7):
-        length = rng.randint(6, 20)
-        trained = (*(at > 2 and rng.random() < 0.5 for at in range(length - 1)), True)
-        ids = tuple(rng.randrange(40) for _ in range(length))
-        rows.append(Row(str(index), ids, trained, (0.0,) * length, rng.choice([-1.0, -0.3, 0.4, 1.0])))
-    filled = []
-    for row, logps in zip(rows, updater.score(rows), strict=True):
-        values = iter(logps)
-        filled.append(
-            replace(row, logprobs=tuple(next(values) + rng.gauss(0, 0.2) if on else 0.0 for on in row.trained))
-        )
-    return filled
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.6])

@@ -42,7 +42,7 @@ class _Reader:
 
     def elements(self) -> Iterator[object]:
         if self._peek() != "[":
-            raise _NoList(_kind(json.loads(self._text[self._at :] + self._file.read())))
+            raise _NoList(kind_of(json.loads(self._text[self._at :] + self._file.read())))
         self._at += 1
         if self._peek() == "]":
             self._at += 1
@@ -89,5 +89,6 @@ class _Reader:
         return bool(found)
 
 
-def _kind(value: object) -> str:
+def kind_of(value: object) -> str:
+    """What a JSON value is, for error messages."""
     return "null" if value is None else type(value).__name__

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reskill_agents.environment import Split
+from reskill_agents.envs.json_stream import kind_of
 from reskill_agents.errors import ConfigError
 
 UNSEEN_SHARE = 0.2  # of the types
@@ -126,7 +127,7 @@ def _objects(path: Path) -> Iterator[tuple[Mapping[str, object], str]]:
                 where = f"{path.name}: line {number}"
                 item = json.loads(line)
                 if not isinstance(item, dict):
-                    raise ConfigError(f"{where}: must be an object, not {_kind(item)}")
+                    raise ConfigError(f"{where}: must be an object, not {kind_of(item)}")
                 empty = False
                 yield item, where
     except json.JSONDecodeError as error:
@@ -147,7 +148,7 @@ def _passage(item: Mapping[str, object], where: str) -> Passage:
 def _question(item: Mapping[str, object], where: str, number: int) -> Question:
     name = item.get("id", number)
     if isinstance(name, bool) or not isinstance(name, str | int):
-        raise ConfigError(f"{where}: 'id' must be a text or a number, not {_kind(name)}")
+        raise ConfigError(f"{where}: 'id' must be a text or a number, not {kind_of(name)}")
     hops = item.get("hops", 0)
     if isinstance(hops, bool) or not isinstance(hops, int) or hops < 0:
         raise ConfigError(f"{where}: 'hops' must be a whole number, not {hops!r}")
@@ -182,7 +183,3 @@ def _text(item: Mapping[str, object], field: str, where: str, *, required: bool 
     if value is None and not required:
         return ""
     raise ConfigError(f"{where}: {field!r} {'is missing' if value is None else f'must be text, not {value!r}'}")
-
-
-def _kind(value: object) -> str:
-    return "null" if value is None else type(value).__name__

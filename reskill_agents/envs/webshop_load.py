@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from reskill_agents.envs.json_stream import stream_list
+from reskill_agents.envs.json_stream import kind_of, stream_list
 from reskill_agents.envs.webshop_catalogue import DUMMY_ATTRIBUTE, Product, clean_option_value, read_price
 from reskill_agents.errors import ConfigError
 
@@ -138,7 +138,7 @@ def _options(value: object, where: str) -> dict[str, tuple[str, ...]]:
         if entries is None:
             continue
         if not isinstance(entries, list):
-            raise ConfigError(f"{where}: 'customization_options.{group}' must be a list, not {_kind(entries)}")
+            raise ConfigError(f"{where}: 'customization_options.{group}' must be a list, not {kind_of(entries)}")
         field = f"{where}: 'customization_options.{group}'"
         values = [_text(_object(entry, field), "value", field, required=True) for entry in entries]
         groups[group.lower()] = tuple(clean_option_value(value) for value in values)
@@ -150,13 +150,13 @@ def _human(path: Path, products: Sequence[Product]) -> Iterator[HumanInstruction
     for product in products:
         entries = by_asin.get(product.asin, [])
         if not isinstance(entries, list):
-            raise ConfigError(f"{path.name}: product {product.asin} must be a list, not {_kind(entries)}")
+            raise ConfigError(f"{path.name}: product {product.asin} must be a list, not {kind_of(entries)}")
         for number, entry in enumerate(entries):
             where = f"{path.name}: product {product.asin}, instruction {number}"
             item = _object(entry, where)
             cap = item.get("price_upper")
             if cap is not None and (isinstance(cap, bool) or not isinstance(cap, int | float)):
-                raise ConfigError(f"{where}: 'price_upper' must be dollars or null, not {_kind(cap)}")
+                raise ConfigError(f"{where}: 'price_upper' must be dollars or null, not {kind_of(cap)}")
             yield HumanInstruction(
                 asin=product.asin,
                 instruction=_text(item, "instruction", where, required=True),
@@ -170,7 +170,7 @@ def _human(path: Path, products: Sequence[Product]) -> Iterator[HumanInstruction
 def _object(value: object, where: str) -> Mapping[str, object]:
     if isinstance(value, dict):
         return value
-    raise ConfigError(f"{where}: must be an object, not {_kind(value)}")
+    raise ConfigError(f"{where}: must be an object, not {kind_of(value)}")
 
 
 def _text(item: Mapping[str, object], field: str, where: str, *, required: bool = False) -> str:
@@ -179,7 +179,7 @@ def _text(item: Mapping[str, object], field: str, where: str, *, required: bool 
         return value
     if value is None and not required:
         return ""
-    state = "is missing" if value is None else f"must be text, not {_kind(value)}"
+    state = "is missing" if value is None else f"must be text, not {kind_of(value)}"
     raise ConfigError(f"{where}: {field!r} {state}")
 
 
@@ -193,7 +193,3 @@ def _texts(item: Mapping[str, object], field: str, where: str) -> tuple[str, ...
     if isinstance(value, list) and all(isinstance(entry, str) for entry in value):
         return tuple(value)
     raise ConfigError(f"{where}: {field!r} must be a list of texts")
-
-
-def _kind(value: object) -> str:
-    return "null" if value is None else type(value).__name__
