@@ -130,7 +130,6 @@ async def adapt(
     settle_arithmetic(config)
     with RunFolder(run_dir, config, resume=resume) as folder:
         description = {**world.describe(), "adapt": split, "adapt_tasks": len(tasks), "source": source.digest}
-        folder.check_world(description)
         engine = await open_engine(config, policy)
         try:
             model = chat_model(config, engine, policy)

@@ -112,11 +112,11 @@ async def train_graph(
     if store is not None and library is None and not isinstance(graph, CompiledGraph):
         library = store.active().library
     _check(config, graph, policy, library, store)
-    settle_arithmetic(config)
     listener = Listeners(tuple(callbacks))
     with Ranks(config) as ranks:
         if ranks.follows:
             return cast("RunResult", follow(ranks))
+        settle_arithmetic(config)
         with RunFolder(run_dir or _folder(args, resume), config, resume=resume) as folder:
             start = weights or start_policy(policy, folder.path / START)
             player = GraphPlayer(_factory(graph), policy, reward_fn, inputs, recursion_limit)

@@ -60,9 +60,9 @@ async def run(
                 config, world, policy_path=policy_path, run_dir=run_dir, resume=resume, listener=listener,
                 author=author, ranks=ranks, library=library,
             )  # fmt: skip
-    settle_arithmetic(config)
     if ranks.follows:
         return cast("RunResult", follow(ranks))
+    settle_arithmetic(config)
     with RunFolder(run_dir, config, resume=resume) as folder:
         listener = listener or Silent()
         listener.phase(Phase.LOADING, str(policy_path))

@@ -140,7 +140,7 @@ class RunFolder:
         except (OSError, ValueError):
             return
         now = cast("dict[str, object]", plain(description))
-        changed = sorted(name for name in before if before[name] != now.get(name))  # a newer version may say more
+        changed = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
         if changed:
             raise ConfigError(
                 f"{self.path} was begun on a world with another {', '.join(changed)}; name another folder, or the same world"
