@@ -27,6 +27,8 @@ class Served:
         drops: fields left out of completions.
         stamps: it knows ``/weight_info``.
         deaf: it says that it loaded weights and keeps the old ones.
+        lora: it takes adapters.
+        slow_load_s: seconds between loading an adapter and saying so.
         log: (path, body) of every request but those for health.
     """
 
@@ -35,6 +37,8 @@ class Served:
     drops: tuple[str, ...] = ()
     stamps: bool = True
     deaf: bool = False
+    lora: bool = True
+    slow_load_s: float = 0.0
     log: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     paused: bool = False
     stamp: str = "default"
@@ -53,9 +57,13 @@ class Served:
         if path in ("/weight_info", "/update_weight_version") and self.stamps:
             self.stamp = body.get("new_version", self.stamp)
             return 200, {"weight_version": self.stamp}
-        if path == "/v1/load_lora_adapter":
+        if path == "/v1/load_lora_adapter" and self.lora:
+            if body["lora_name"] in self.adapters:
+                return 400, {"error": f"The lora adapter '{body['lora_name']}' has already been loaded."}
             self.adapters.add(body["lora_name"])
-            return self._load(body["lora_path"])
+            loaded = self._load(body["lora_path"])
+            time.sleep(self.slow_load_s)
+            return loaded
         if path == "/v1/unload_lora_adapter":
             known = body["lora_name"] in self.adapters
             self.adapters.discard(body["lora_name"])

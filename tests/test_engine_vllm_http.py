@@ -179,6 +179,26 @@ async def test_an_adapter_is_loaded_under_a_fresh_name_and_the_one_before_is_dro
     await engine.aclose()
 
 
+async def test_an_adapter_loaded_by_an_attempt_without_an_answer_is_not_refused(
+    url: str, served: Served, tmp_path: Path
+) -> None:
+    served.slow_load_s = 0.3
+    engine = await VLLMEngine.connect(url, timeout_s=0.2, retries=1)
+    await engine.publish(adapter(tmp_path / "version-1"), 1)
+    assert [path for path, _ in served.log].count("/v1/load_lora_adapter") == 2
+    assert (await engine.generate(request((1, 2)))).version == 1
+    await engine.aclose()
+
+
+async def test_a_server_without_adapters_is_told_what_it_lacks(url: str, served: Served, tmp_path: Path) -> None:
+    served.lora = False
+    engine = await VLLMEngine.connect(url)
+    with pytest.raises(EngineError, match=r"status 404.*start it with --enable-lora .* or set serving.lora_rank to 0"):
+        await engine.publish(adapter(tmp_path / "version-1"), 1)
+    assert not served.paused
+    await engine.aclose()
+
+
 async def test_a_server_that_kept_its_prefix_cache_is_an_error(
     url: str, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from http import HTTPStatus
 from pathlib import Path
 
 import httpx
@@ -34,6 +36,14 @@ _HEALTH_TIMEOUT_S = 5.0
 
 class ServerDown(EngineError):
     """The server can't be reached, does not answer, or was restarted and holds other weights."""
+
+
+class _Refused(EngineError):
+    """The server is up and said no."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class VLLMServer:
@@ -137,15 +147,15 @@ class VLLMServer:
             name = f"{stamp}-{self._adapters}"  # a fresh one: cached prefixes are kept by it
             try:
                 await self._call("POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(weights)})
-            except ServerDown:
-                raise
-            except EngineError as error:  # an attempt without an answer may have loaded it: nobody else uses the name
-                if "status 404" in str(error):
+            except _Refused as error:
+                if error.status == HTTPStatus.NOT_FOUND:
                     raise EngineError(
-                        f"{self.url} takes no adapters; start it with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=1, "
+                        f"{error}; start it with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 where it sees that folder, "
                         "or set serving.lora_rank to 0, so that merged weights are sent"
                     ) from error
-                if "already been loaded" not in str(error):
+                if "already been loaded" not in str(
+                    error
+                ):  # by an attempt without an answer: nobody else uses the name
                     raise
             self.serving = name
         else:
@@ -154,12 +164,8 @@ class VLLMServer:
             )
             self.serving = self.model
         if before not in (self.model, self.serving):
-            try:
+            with suppress(_Refused):  # a restarted server never had it
                 await self._call("POST", "/v1/unload_lora_adapter", {"lora_name": before})
-            except ServerDown:
-                raise
-            except EngineError:
-                pass  # a restarted server never had it
 
     async def _reset_prefix_cache(self) -> None:
         content = await self._call("POST", "/reset_prefix_cache?reset_running_requests=true")
@@ -170,9 +176,7 @@ class VLLMServer:
         opened = self._connections
         try:
             await self._call("POST", "/update_weight_version", {"new_version": stamp}, traced=False)
-        except ServerDown:
-            raise
-        except EngineError:
+        except _Refused:
             self._stamp = None
         else:
             self._stamp, self._checked = stamp, opened
@@ -184,9 +188,7 @@ class VLLMServer:
     async def _complete(self, body: Body) -> Completion:
         try:
             content = await self._call("POST", "/v1/completions", body)
-        except ServerDown:
-            raise
-        except EngineError:  # a restarted server does not know the adapter, say
+        except _Refused:  # a restarted server does not know the adapter, say
             await self._check_stamp()
             raise
         await self._check_stamp()
@@ -230,7 +232,7 @@ class VLLMServer:
         message = f"{method} {self.url}{path}: {problem}"
         if down or (status >= 500 and not await self.healthy()):
             raise ServerDown(message)
-        raise EngineError(message)
+        raise _Refused(message, status)
 
     async def _note_connection(self, event: str, info: Mapping[str, object]) -> None:
         if event in ("connection.connect_tcp.started", "connection.connect_unix_socket.started"):
