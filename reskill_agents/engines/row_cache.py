@@ -26,7 +26,7 @@ _SLOTS = 128  # the block grows by this many
 _PROBE = (1, 2, 3, 2, 1, 3)
 _PROBE_TOLERANCE = 1e-3  # logits of the two ways to run a model, float32; a wrong mask is off by far more
 SCORES = 1 << 20  # queries x slots of one attention (4 MB of mask in float32); above that it runs in parts
-SCORES_ON_GPU = 1 << 26  # there launches cost more than padding
+SCORES_ON_GPU = 1 << 26  # there launches should cost more than padding; not measured
 _STEP = threading.local()
 
 

@@ -39,7 +39,7 @@ from typing import Any
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 
-from overhead_starts import STARTS, Start
+from overhead_starts import STARTS, Start, device_name
 from overhead_trl import same_rollouts
 
 from reskill_agents.trainers.config import RunConfig
@@ -210,19 +210,11 @@ def against_trl(options: argparse.Namespace) -> dict[str, Any]:
 
 def _circumstances(options: argparse.Namespace) -> dict[str, Any]:
     return {
-        "device": _device_name(options.device),
+        "device": device_name(options.device),
         "load_average": round(os.getloadavg()[0], 2),
         "cores": os.cpu_count(),
         "settings": {name: getattr(options, name) for name in ("steps", "chunk", "repeats", "threads", "seed")},
     }
-
-
-def _device_name(device: str) -> str:
-    if device == "cpu":
-        return device
-    import torch
-
-    return torch.cuda.get_device_name()
 
 
 def tables(result: Mapping[str, Any]) -> str:

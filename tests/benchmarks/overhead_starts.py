@@ -100,3 +100,10 @@ def _on_pages(folder: Path, size: StandinSize, policy: str, *, groups: int) -> S
 
 
 STARTS = {"clone": clone, "alike": alike, "pages": pages, "large": large}
+
+
+def device_name(device: str) -> str:
+    """What figures are of: ``cpu``, or the card's name."""
+    import torch
+
+    return device if device == "cpu" else torch.cuda.get_device_name()

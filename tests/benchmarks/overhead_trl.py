@@ -32,7 +32,7 @@ def same_rollouts(
     updater = PolicyUpdater(
         policy, UpdateConfig(**settings), temperature=1.0, steps=repeats + 1, work_dir=folder, seed=seed, use_cpu=on_cpu
     )
-    now = time.process_time if on_cpu else _after_all_kernels
+    now = _clock(on_cpu)
     ours = []
     for _ in range(repeats + 1):
         begun = now()
@@ -40,12 +40,16 @@ def same_rollouts(
         ours.append(now() - begun)
     peak = _peak_gb(on_cpu)
     del updater
-    theirs = _trl_seconds(policy, folder, rows, rewards, repeats, seed, now)
+    theirs = _trl_seconds(policy, folder, rows, rewards, repeats, seed, on_cpu)
     mine, trl = statistics.median(ours[1:]), statistics.median(theirs[1:])
     context = sum(len(row.token_ids) for row in rows)
     return {"rows": len(rows), "tokens": tokens, "ours_s": mine, "trl_s": trl, "context_tokens": context,
             "ours_tokens_a_second": tokens / mine, "trl_tokens_a_second": tokens / trl,
             **({} if on_cpu else {"ours_gb": peak, "trl_gb": _peak_gb(on_cpu)})}  # fmt: skip
+
+
+def _clock(on_cpu: bool) -> Callable[[], float]:
+    return time.process_time if on_cpu else _after_all_kernels
 
 
 def _after_all_kernels() -> float:
@@ -113,7 +117,7 @@ def _trl_seconds(
     rewards: Sequence[float],
     repeats: int,
     seed: int,
-    now: Callable[[], float],
+    on_cpu: bool,
 ) -> list[float]:
     import torch
     from datasets import Dataset  # type: ignore[import-untyped]
@@ -122,7 +126,7 @@ def _trl_seconds(
 
     from reskill_agents.trainers.config import UpdateConfig
 
-    settings = UpdateConfig()
+    settings, now = UpdateConfig(), _clock(on_cpu)
     output = {
         "prompt_ids": [list(row.token_ids[: row.first_trained]) for row in rows],
         "completion_ids": [list(row.token_ids[row.first_trained :]) for row in rows],
@@ -141,7 +145,7 @@ def _trl_seconds(
         def on_step_end(self, *_: Any, **__: Any) -> None:
             self.seconds.append(now() - self.begun)
 
-    timer, size, on_cpu = Timer(), 8, now is time.process_time
+    timer, size = Timer(), 8
     at_once = len(rows) if on_cpu else 2  # rows; on a GPU as many tokens as we take
     trainer = GRPOTrainer(
         model=AutoModelForCausalLM.from_pretrained(policy, dtype=torch.float32),

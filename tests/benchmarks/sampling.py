@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from overhead_starts import LARGE
+from overhead_starts import LARGE, device_name
 from random_policy import ordinary_tokenizer, write_policy
 
 from reskill_agents.engine import GenerateRequest, PolicyEngine, SamplingParams
@@ -77,7 +77,7 @@ async def measure(options: argparse.Namespace, policy: Path) -> dict[str, Any]:
     engine = await open_engine(config, policy)
     start = time.perf_counter() - begun
     rounds = [await play(engine, options, number) for number in range(options.rounds + 1)][1:]
-    memory = _device(options.device)  # with the engine's, which may be another process's
+    memory = _memory(options.device)  # with the engine's, which may be another process's
     await engine.aclose()
     turns = [statistics.median(times) for times in zip(*rounds, strict=True)]
     each = options.episodes * options.answer
@@ -91,17 +91,18 @@ async def measure(options: argparse.Namespace, policy: Path) -> dict[str, Any]:
             name: getattr(options, name)
             for name in ("episodes", "prompt", "page", "answer", "rounds", "dtype", "eager")
         },
+        "device": device_name(options.device),
         **memory,
     }
 
 
-def _device(device: str) -> dict[str, Any]:
+def _memory(device: str) -> dict[str, float]:
     if device == "cpu":
-        return {"device": "cpu"}
+        return {}
     import torch
 
     free, whole = torch.cuda.mem_get_info()
-    return {"device": torch.cuda.get_device_name(), "used_gb": (whole - free) / 1e9}
+    return {"used_gb": (whole - free) / 1e9}
 
 
 def main() -> int:
