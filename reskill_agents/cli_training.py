@@ -25,7 +25,10 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Print the table only.")]
 def adapt(
     policy: Annotated[Path, typer.Option(help="Run folder, checkpoint, or policy in Hugging Face layout.")],
     env: Env,
-    out: Annotated[Path, typer.Option(help="Run folder to write; the curve is adaptation.json in it.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Run folder to write; the curve is adaptation.json in it. Default: a new one in runs/."),
+    ] = None,
     pack: Annotated[
         Path | None, typer.Option(help="Skill pack to start from; default: the library of the policy's run.")
     ] = None,
@@ -37,7 +40,9 @@ def adapt(
     creator: Annotated[str, typer.Option(help="offline, openai:MODEL[@BASE_URL], or langchain:SPEC.")] = "offline",
     seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
     test: Annotated[bool, typer.Option("--test", help="Also play the target's test splits at the end.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the adaptation in --out.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the adaptation in --out, or with the newest.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Adapt skills to another world while the policy stays as it is; compare with no skills and the source pack."""
@@ -45,10 +50,12 @@ def adapt(
 
     from reskill_agents.display import hush_libraries, make_display
     from reskill_agents.trainers.adaptation import FILE, adapt, adaptation_config, adaptation_table
+    from reskill_agents.trainers.job import RUNS, choose_run_dir
     from reskill_agents.trainers.job_policy import load_author
     from reskill_agents.trainers.trained import read_trained
 
     hush_libraries()
+    out = out or choose_run_dir(RUNS, f"adapt-{env.partition(':')[0]}-s{seed}", resume=resume)
     trained = read_trained(policy)
     config = adaptation_config(
         trained, rounds=rounds, round_steps=round_steps, seed=seed, tasks=tasks, creator=creator, test=test,

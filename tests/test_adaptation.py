@@ -105,10 +105,15 @@ def test_it_resumes_exactly_and_refuses_another_source(
         )
 
 
-def test_the_command_adapts_and_prints_the_table(policy: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("named", [True, False], ids=["into a folder", "into a new one"])
+def test_the_command_adapts_and_prints_the_table(
+    policy: Path, tmp_path: Path, named: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    out = tmp_path / ("out" if named else "runs/adapt-toy_world-s0")
     pack = export_pack(SOURCE, tmp_path / "pack")
-    arguments = ["adapt", "--policy", policy, "--env", "toy_world:ToyWorld", "--pack", pack, "--out", tmp_path / "out",
-                 "--rounds", 1, "--round-steps", 1, "--groups", 2, "--group-size", 4, "--tasks", 2, "--quiet"]  # fmt: skip
+    arguments = ["adapt", "--policy", policy, "--env", "toy_world:ToyWorld", "--pack", pack,
+                 *(["--out", out] if named else []), "--rounds", 1, "--round-steps", 1, "--groups", 2, "--group-size", 4, "--tasks", 2, "--quiet"]  # fmt: skip
     (policy / "standin.json").write_text("{}")  # says that this policy answers with numbers
     try:
         done = CliRunner().invoke(app, [str(argument) for argument in arguments])
@@ -117,7 +122,7 @@ def test_the_command_adapts_and_prints_the_table(policy: Path, tmp_path: Path) -
     assert done.exit_code == 0, done.exception
     assert "source pack" in done.output
     assert "train tasks, policy frozen" in done.output  # this world has none of its own to adapt on
-    assert (tmp_path / "out" / "adaptation.json").is_file()
+    assert (out / "adaptation.json").is_file()
 
 
 def test_worlds_have_names_and_wrong_ones_are_refused() -> None:
