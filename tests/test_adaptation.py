@@ -113,7 +113,8 @@ def test_the_command_adapts_and_prints_the_table(
     out = tmp_path / ("out" if named else "runs/adapt-toy_world-s0")
     pack = export_pack(SOURCE, tmp_path / "pack")
     arguments = ["adapt", "--policy", policy, "--env", "toy_world:ToyWorld", "--pack", pack,
-                 *(["--out", out] if named else []), "--rounds", 1, "--round-steps", 1, "--groups", 2, "--group-size", 4, "--tasks", 2, "--quiet"]  # fmt: skip
+                 *(["--out", out] if named else []), "--rounds", 1, "--round-steps", 1, "--groups", 2, "--group-size", 4,
+                 "--tasks", 2, "--quiet"]  # fmt: skip
     (policy / "standin.json").write_text("{}")  # says that this policy answers with numbers
     try:
         done = CliRunner().invoke(app, [str(argument) for argument in arguments])
